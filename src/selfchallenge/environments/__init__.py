@@ -1,0 +1,1 @@
+"""Where it happens: environments, their tools and their seeded states."""

@@ -1,0 +1,109 @@
+"""One attempt at a task as data: messages, sampled tokens, masks, reward and cost (paper, eq. 1).
+
+A bad rollout is data and not a crash: whatever happened, the episode is written with the reason
+why it ended. The token ids and log-probabilities are those that were sampled; training reads them
+from here and never tokenises the text again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from selfchallenge.task import Record
+
+
+class StopReason(StrEnum):
+    """Why an episode ended."""
+
+    ANSWER = "answer"
+    """The agent replied without an action: the reply is its answer."""
+    STEPS = "steps"
+    """The limit of steps was reached before an answer."""
+    CONTEXT = "context"
+    """The conversation no longer fits the model's context or the token budget."""
+    SANDBOX = "sandbox"
+    """The sandbox process died and could not be used any further (not the agent's timeout)."""
+    MODEL = "model"
+    """The model could not be reached or failed."""
+
+
+class Turn(Record):
+    """One message of the conversation and the tokens that stand for it.
+
+    Attributes:
+        role: who speaks; `assistant` turns are sampled, all others are given.
+        content: the text.
+        token_ids: ids that this turn adds to the sequence, template marks included; empty when the
+            model does not show its tokens.
+        logprobs: log-probability of each of the last `len(logprobs)` ids of `token_ids`, natural
+            log, at the sampling temperature; non-empty for sampled turns only.
+    """
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """True for each id of `token_ids` that the model sampled, and for nothing else."""
+        given = len(self.token_ids) - len(self.logprobs)
+        return (False,) * given + (True,) * len(self.logprobs)
+
+
+class Call(Record):
+    """One call of a tool as the environment's own process saw it."""
+
+    tool: str
+    arguments: Any = None
+    ok: bool = True
+    result: Any = None
+
+
+class Episode(Record):
+    """One attempt; the key is (`phase`, `task`, `attempt`).
+
+    Attributes:
+        phase: what the attempt was for: `train`, or a phase of the evaluation (`before`, `after`).
+        task: id of the task.
+        attempt: number of the attempt at this task within the phase, from 0.
+        model: name of the executor.
+        seed: random seed of the attempt.
+        turns: the conversation, system turn first.
+        answer: the final answer as the verifier was given it (plain JSON; None when there is none).
+        stop: why it ended.
+        reward: the one reward: `passed`, and the frame, and the grounding condition (0.0 or 1.0).
+        passed: `evaluate` alone returned exactly True.
+        evidence: why the reward is what it is, one sentence.
+        calls: the environment's own trace.
+        prompt_tokens: tokens read, each counted once although turns repeat the conversation.
+        completion_tokens: tokens sampled.
+        seconds: wall time of the attempt; in a batch, its share.
+        isolation: isolation level in force.
+    """
+
+    phase: str
+    task: str
+    attempt: int
+    model: str
+    seed: int
+    turns: tuple[Turn, ...]
+    answer: Any = None
+    stop: StopReason
+    reward: float
+    passed: bool
+    evidence: str = ""
+    calls: tuple[Call, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    isolation: str = "-"
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Unique name of the attempt within a run."""
+        return f"{self.phase}/{self.task}/{self.attempt}"

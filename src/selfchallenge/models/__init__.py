@@ -1,0 +1,1 @@
+"""Who thinks: scripted, local and served language models behind one protocol."""
