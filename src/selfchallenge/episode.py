@@ -26,8 +26,6 @@ class StopReason(StrEnum):
     """The conversation no longer fits the model's context or the token budget."""
     SANDBOX = "sandbox"
     """The sandbox process died and could not be used any further (not the agent's timeout)."""
-    MODEL = "model"
-    """The model could not be reached or failed."""
 
 
 class Turn(Record):
@@ -36,8 +34,9 @@ class Turn(Record):
     Attributes:
         role: who speaks; `assistant` turns are sampled, all others are given.
         content: the text.
-        token_ids: ids that this turn adds to the sequence, template marks included; empty when the
-            model does not show its tokens.
+        token_ids: ids that this turn adds to the sequence. Only sampled turns carry ids: first the
+            rendering of the given turns before it (with the template's marks), then what was
+            sampled. Empty when the model does not show its tokens.
         logprobs: log-probability of each of the last `len(logprobs)` ids of `token_ids`, natural
             log, at the sampling temperature; non-empty for sampled turns only.
     """

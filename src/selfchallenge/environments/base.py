@@ -115,6 +115,11 @@ class Environment:
         return []
 
     @classmethod
+    def describe_seed(cls, seed: str) -> str:
+        """One line of concrete, typed starting material that the writer is shown with this seed."""
+        return f"seed {seed!r}"
+
+    @classmethod
     def offered(cls, seed: str | None) -> list[str]:
         """Names of the tools that a session with this seed offers, in the order of definition."""
         del seed

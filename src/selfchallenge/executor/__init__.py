@@ -1,0 +1,1 @@
+"""Attempts tasks: the agent loop, its actions, batching and the one reward."""

@@ -1,0 +1,226 @@
+"""One attempt at a task: reply, run its code, read what it printed, until there is an answer.
+
+This is the loop of the paper (section 2): o_0 is the API documentation, an action is a thought and
+a block of code, an observation is what the block printed, and at most 15 steps are taken. An
+`Attempt` is driven from outside, one reply at a time, so that many of them share a batch of the
+model; nothing that a model writes can make it raise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import jinja2
+
+from selfchallenge.environments.base import Environment, describe_tools, policy_of
+from selfchallenge.episode import Episode, StopReason, Turn
+from selfchallenge.errors import SandboxError
+from selfchallenge.executor.actions import parse_action, read_answer, show_observation
+from selfchallenge.executor.reward import judge
+from selfchallenge.models.base import Completion, Message, Prompt
+from selfchallenge.sandbox.host import Cell, Limits, Sandbox, Session
+from selfchallenge.task import CodeAsTask, Verdict
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """How an agent acts.
+
+    Attributes:
+        actions: `code`: a thought and one fenced python block a step.
+        max_steps: replies an episode at most (the paper: 15).
+        max_tokens: tokens a reply at most.
+        max_observation: characters of an observation at most.
+        wall: seconds that one action may run.
+    """
+
+    actions: Literal["code"] = "code"
+    max_steps: int = 15
+    max_tokens: int = 256
+    max_observation: int = 2000
+    wall: float = 5.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task to be attempted: the task, its verdict as the reference, and which attempt it is."""
+
+    task: CodeAsTask
+    reference: Verdict
+    attempt: int = 0
+    seed: int = 0
+
+
+def system_prompt(environment: type[Environment], seed: str | None) -> str:
+    """What the agent is told first (o_0): the policy, the tools offered for this seed, the format."""
+    return _template().render(
+        policy=policy_of(environment), tools=describe_tools(environment, seed)
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    text = files("selfchallenge.executor").joinpath("prompts/code.md.j2").read_text("utf-8")
+    # The prompt is text for a model, not markup for a browser.
+    loader = jinja2.Environment(autoescape=False, keep_trailing_newline=False)  # noqa: S701
+    return loader.from_string(text)
+
+
+@dataclass
+class Attempt:
+    """An episode in the making: `prompt()` asks, `advance(reply)` acts, `finish()` is the record."""
+
+    assignment: Assignment
+    environment: type[Environment]
+    sandbox: Sandbox
+    settings: AgentSettings
+    phase: str
+    model: str
+    messages: list[Message] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    context: tuple[int, ...] = ()
+    known: int = 0
+    steps: int = 0
+    stop: StopReason | None = None
+    answer_text: str | None = None
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    _session: Session | None = None
+    _cell: Cell | None = None
+
+    def __post_init__(self) -> None:
+        task = self.assignment.task
+        self._say("system", system_prompt(self.environment, task.seed))
+        self._say("user", task.instruction)
+
+    def prompt(self) -> Prompt:
+        """The conversation to be continued, with the ids that already stand for its beginning."""
+        return Prompt(
+            messages=tuple(self.messages),
+            context=self.context,
+            known=self.known,
+            seed=self.assignment.seed * 1000 + self.steps,
+        )
+
+    def advance(self, reply: Completion) -> None:
+        """Take one reply: run its action, or stop with its answer."""
+        started = time.perf_counter()
+        self._record(reply)
+        code = parse_action(reply.text)
+        if reply.finish == "context":
+            self.stop = StopReason.CONTEXT
+        elif code is None:
+            self.stop, self.answer_text = StopReason.ANSWER, reply.text
+        elif self.steps >= self.settings.max_steps:
+            self.stop = StopReason.STEPS
+        else:
+            self._act(code)
+        self.seconds += time.perf_counter() - started
+
+    def finish(self) -> Episode:
+        """Judge the attempt and write it down; ends its processes."""
+        started = time.perf_counter()
+        verdict = self.assignment.reference
+        answer = (
+            None
+            if self.answer_text is None
+            else read_answer(self.answer_text, verdict.answer_type)
+        )
+        reward, passed, evidence, calls = 0.0, False, self.error, ()
+        try:
+            if self.stop is not StopReason.SANDBOX:
+                reward, passed, evidence = self._judge(answer)
+            calls = () if self._session is None else self._session.trace()
+        except SandboxError as error:
+            self.stop, evidence = StopReason.SANDBOX, str(error)
+        finally:
+            self.close()
+        self.seconds += time.perf_counter() - started
+        return Episode(
+            phase=self.phase,
+            task=self.assignment.task.id,
+            attempt=self.assignment.attempt,
+            model=self.model,
+            seed=self.assignment.seed,
+            turns=tuple(self.turns),
+            answer=answer if _is_json(answer) else repr(answer),
+            stop=self.stop or StopReason.STEPS,
+            reward=reward,
+            passed=passed,
+            evidence=evidence,
+            calls=calls,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            seconds=round(self.seconds, 3),
+            isolation=self.sandbox.isolation,
+        )
+
+    def _judge(self, answer: Any) -> tuple[float, bool, str]:
+        task, reference = self.assignment.task, self.assignment.reference
+        verdict = judge(self.sandbox, self._open_session(), task, reference, answer)
+        return verdict.reward, verdict.passed, verdict.evidence
+
+    def _record(self, reply: Completion) -> None:
+        given = reply.prompt_ids[len(self.context) :]
+        self.turns.append(
+            Turn(
+                role="assistant",
+                content=reply.text,
+                token_ids=(*given, *reply.token_ids),
+                logprobs=reply.logprobs,
+            )
+        )
+        self.messages.append(Message("assistant", reply.text))
+        if reply.token_ids:
+            self.context = (*reply.prompt_ids, *reply.token_ids)
+            self.known = len(self.messages)
+        self.steps += 1
+        self.prompt_tokens += len(given) or reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+
+    def _act(self, code: str) -> None:
+        try:
+            if self._cell is None:
+                limits = Limits(wall=self.settings.wall)
+                self._cell = self.sandbox.cell(
+                    self._open_session(), limits=limits, seed=self.assignment.seed
+                )
+            done = self._cell.run(code)
+        except SandboxError as error:
+            self.stop, self.error = StopReason.SANDBOX, str(error)
+            return
+        if done.status not in ("done", "error"):
+            self._cell.close()
+            self._cell = None
+        text = done.output + (done.error or "")
+        self._say("user", show_observation(text, self.settings.max_observation))
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            self._session = self.sandbox.session(self.environment, self.assignment.task.seed)
+        return self._session
+
+    def _say(self, role: Literal["system", "user"], text: str) -> None:
+        self.messages.append(Message(role, text))
+        self.turns.append(Turn(role=role, content=text))
+
+    def close(self) -> None:
+        """End the attempt's processes."""
+        if self._cell is not None:
+            self._cell.close()
+        if self._session is not None:
+            self._session.close()
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_json(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(_is_json(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,0 +1,1 @@
+"""Keeps the good ones: named checks, the gate that runs them, duplicates."""

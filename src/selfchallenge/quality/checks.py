@@ -1,0 +1,169 @@
+"""The checks of the gate: pure functions from what was observed to a `Check` with its evidence.
+
+The first four are the paper's automatic checker (section 3: all code runs, the solution passes,
+every failure case fails). The others close what it leaves open: a verifier that accepts a state
+nobody touched, an answer nobody gave, a verdict that changes from run to run, and a task that can
+be "solved" without a tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfchallenge.episode import Call
+from selfchallenge.sandbox.host import Evaluation, Execution
+from selfchallenge.task import Check, Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A piece of code run on a fresh state, and `evaluate` run afterwards in its own process.
+
+    Attributes:
+        execution: what running the code did.
+        evaluation: what `evaluate` said of the state and the answer it left.
+        calls: the environment's trace.
+        changed: changed paths of the state that reading tools do not account for; None: unseen.
+        digest: of the final state.
+    """
+
+    execution: Execution
+    evaluation: Evaluation
+    calls: tuple[Call, ...]
+    changed: tuple[Path, ...] | None
+    digest: str
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names of the tools that were called and did not refuse, sorted."""
+        return tuple(sorted({call.tool for call in self.calls if call.ok}))
+
+
+def verifier_runs(evaluation: Evaluation) -> Check:
+    """The verifier defines `evaluate`, which ends with a bool on the state the solution leaves."""
+    if evaluation.status != "done" or evaluation.error:
+        return Check(
+            name="verifier_runs",
+            passed=False,
+            evidence=evaluation.error or f"evaluate ended with {evaluation.status}",
+        )
+    is_bool = evaluation.returned in ("True", "False")
+    return Check(
+        name="verifier_runs",
+        passed=is_bool,
+        evidence=f"evaluate returned {evaluation.returned}" + ("" if is_bool else ", not a bool"),
+    )
+
+
+def solution_runs(execution: Execution) -> Check:
+    """The example solution ends without an exception."""
+    return Check(
+        name="solution_runs",
+        passed=execution.ok,
+        evidence=execution.error or f"answer = {brief(execution.answer)}",
+    )
+
+
+def solution_passes(evaluation: Evaluation) -> Check:
+    """`evaluate` returns exactly True after the solution."""
+    return Check(
+        name="solution_passes",
+        passed=evaluation.passed,
+        evidence=evaluation.error or f"evaluate returned {evaluation.returned}",
+    )
+
+
+def failures_run(executions: Sequence[Execution]) -> Check:
+    """Every failure case ends without an exception of its own."""
+    for number, execution in enumerate(executions, 1):
+        if not execution.ok:
+            return Check(
+                name="failures_run",
+                passed=False,
+                evidence=f"failure {number}: {execution.error or execution.status}",
+            )
+    return Check(name="failures_run", passed=True, evidence=f"{len(executions)} failures ran")
+
+
+def failures_fail(runs: Sequence[Run]) -> Check:
+    """After every failure case `evaluate` alone is not True."""
+    for number, run in enumerate(runs, 1):
+        if run.evaluation.passed:
+            return Check(
+                name="failures_fail",
+                passed=False,
+                evidence=f"failure {number} passes with answer {brief(run.execution.answer)}",
+            )
+    answers = ", ".join(brief(run.execution.answer) for run in runs)
+    return Check(name="failures_fail", passed=True, evidence=f"rejected answers: {answers}")
+
+
+def untouched_fails(evaluation: Evaluation) -> Check:
+    """On the untouched state, with no answer (None), `evaluate` is not True."""
+    return Check(
+        name="untouched_fails",
+        passed=not evaluation.passed,
+        evidence=f"doing nothing: evaluate returned {evaluation.returned}",
+    )
+
+
+def empty_answer_fails(evaluation: Evaluation) -> Check:
+    """On the untouched state, with an empty answer (""), `evaluate` is not True."""
+    return Check(
+        name="empty_answer_fails",
+        passed=not evaluation.passed,
+        evidence=f"an empty answer: evaluate returned {evaluation.returned}",
+    )
+
+
+def deterministic(first: Run, second: Run) -> Check:
+    """The solution and `evaluate` say the same again, under another hash seed and random seed."""
+    differences = [
+        name
+        for name, same in (
+            ("answer", first.execution.answer == second.execution.answer),
+            ("final state", first.digest == second.digest),
+            ("verdict", first.evaluation.passed == second.evaluation.passed),
+            ("calls", _names(first.calls) == _names(second.calls)),
+        )
+        if not same
+    ]
+    return Check(
+        name="deterministic",
+        passed=not differences,
+        evidence=f"differs when run again: {', '.join(differences)}"
+        if differences
+        else "same answer, state, calls and verdict when run again",
+    )
+
+
+def uses_tools(run: Run) -> Check:
+    """The solution calls at least one tool: else there is nothing that an attempt must do."""
+    return Check(
+        name="uses_tools",
+        passed=bool(run.tools),
+        evidence=f"calls {', '.join(run.tools)}" if run.tools else "the solution calls no tool",
+    )
+
+
+def solution_in_frame(run: Run) -> Check:
+    """The state paths that the solution changes, which every attempt is held to."""
+    if run.changed is None:
+        text = "the state of this environment cannot be seen: no frame"
+    elif run.changed:
+        text = "changes " + ", ".join(".".join(map(str, path)) for path in run.changed[:8])
+    else:
+        text = "changes nothing: attempts must call the solution's tools"
+    return Check(name="frame", passed=True, evidence=text)
+
+
+def brief(value: Any, limit: int = 80) -> str:
+    """`repr` of a value, cut to `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _names(calls: Sequence[Call]) -> list[str]:
+    return [call.tool for call in calls]
