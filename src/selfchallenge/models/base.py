@@ -50,8 +50,8 @@ class Sampling:
     Attributes:
         temperature: 0 means greedy.
         max_tokens: at most this many tokens a reply.
-        stop: regular expression (dot matches newlines); a reply ends as soon as `begin` plus the
-            text so far matches. Empty: it ends where the model ends it.
+        stop: regular expression (dot matches newlines), searched in the generated text (without
+            `begin`); a reply ends as soon as it matches. Empty: it ends where the model ends it.
     """
 
     temperature: float = 0.0
