@@ -117,10 +117,10 @@ class Attempt:
             self.stop = StopReason.CONTEXT
         elif code is None:
             self.stop, self.answer_text = StopReason.ANSWER, reply.text
-        elif self.steps >= self.settings.max_steps:
-            self.stop = StopReason.STEPS
         else:
             self._act(code)
+            if self.stop is None and self.steps >= self.settings.max_steps:
+                self.stop = StopReason.STEPS
         self.seconds += time.perf_counter() - started
 
     def finish(self) -> Episode:

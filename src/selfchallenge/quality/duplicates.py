@@ -1,8 +1,7 @@
 """Duplicate removal: the same solution with other names, or nearly the same instruction.
 
-Two tasks are duplicates when their solutions normalise to the same code for the same seed, or when
-their instructions share most of their word triples (MinHash estimate of the Jaccard similarity).
-The first accepted task stays.
+Two tasks are duplicates when their solutions normalise to the same code, or when their instructions share most of their word triples (MinHash estimate of the Jaccard similarity). The first accepted
+task stays.
 """
 
 from __future__ import annotations
@@ -93,4 +92,4 @@ def _permute(value: int, k: int) -> int:
 
 
 def _solution_key(task: CodeAsTask) -> str:
-    return f"{task.environment}\0{task.seed}\0{normalise(task.solution)}"
+    return f"{task.environment}\0{normalise(task.solution)}"

@@ -69,6 +69,26 @@ def check(
     return trial.verdict(gate, results, accepted=accepted, seconds=time.perf_counter() - started)
 
 
+def derive_reference(
+    task: CodeAsTask, environment: type[Environment], sandbox: Sandbox
+) -> Verdict:
+    """What attempts at a trusted task are judged by, derived by running its solution once.
+
+    The verdict is of the `full` gate, so that frame and grounding hold; it is accepted when the
+    solution passes. Use `check` to find out whether a task can be trusted.
+    """
+    started = time.perf_counter()
+    trial = Trial(task, environment, sandbox)
+    run = trial.solution
+    results = [
+        checks.solution_runs(run.execution),
+        checks.solution_passes(run.evaluation),
+        checks.solution_in_frame(run),
+    ]
+    accepted = all(result.passed for result in results)
+    return trial.verdict("full", results, accepted=accepted, seconds=time.perf_counter() - started)
+
+
 def check_file(
     path: FilePath,
     environment: str | type[Environment],

@@ -1,0 +1,135 @@
+"""Shows how far a stage is and how long it may still take: bars on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Stage(Protocol):
+    """A stage under way."""
+
+    def update(self, done: int, note: str = "") -> None:
+        """So many of the total are done; `note` is a word on how it goes."""
+        ...
+
+
+class Watch(Protocol):
+    """Who is told what goes on."""
+
+    def stage(self, name: str, total: int) -> Stage:
+        """A stage begins; the one before has ended."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line worth reading."""
+        ...
+
+
+class Silent:
+    """Tells nobody: the default in code."""
+
+    def stage(self, name: str, total: int) -> Silent:
+        """Ignored."""
+        del name, total
+        return self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Ignored."""
+
+    def say(self, text: str) -> None:
+        """Ignored."""
+
+
+class Lines:
+    """Plain lines, one every few seconds, for logs and CI."""
+
+    def __init__(self) -> None:
+        self.name, self.total, self.started, self.last = "", 0, 0.0, 0.0
+
+    def stage(self, name: str, total: int) -> Lines:
+        """Begin a stage."""
+        self.name, self.total, self.started = name, total, time.monotonic()
+        self.last = 0.0
+        return self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Print at most every `SECONDS_BETWEEN_LINES` seconds, and at the end."""
+        now = time.monotonic()
+        if now - self.last < SECONDS_BETWEEN_LINES and done < self.total:
+            return
+        self.last = now
+        passed = now - self.started
+        left = passed / done * (self.total - done) if done else 0.0
+        rest = f", about {_duration(left)} left" if 0 < done < self.total else ""
+        note = f" ({note})" if note else ""
+        self.say(f"{self.name}: {done}/{self.total}{note}, {_duration(passed)}{rest}")
+
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bars:
+    """Progress bars with an estimate of the time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.task = progress, None
+
+    def stage(self, name: str, total: int) -> _Bar:
+        """Begin a bar."""
+        return _Bar(self.progress, name, total)
+
+    def say(self, text: str) -> None:
+        """Print above the bars."""
+        self.progress.console.print(text, highlight=False)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
+        self.progress = progress
+        self.task = progress.add_task(name, total=total, note="")
+
+    def update(self, done: int, note: str = "") -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=done, note=note)
+
+
+@contextmanager
+def watch() -> Iterator[Watch]:
+    """Bars when standard error is a terminal, plain lines otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines()
+        return
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bars(progress)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
