@@ -1,0 +1,171 @@
+"""States as plain data: what they hold, their digest, and which paths changed.
+
+The frame condition of the reward (design, section 4) rests on `changed_paths`; it is computed in
+the environment's process, where the state is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import hashlib
+import math
+import pathlib
+import random
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from selfchallenge.sandbox import wire
+from selfchallenge.task import Path
+
+MAX_DEPTH = wire.MAX_DEPTH
+_TEXTS = (
+    decimal.Decimal,
+    fractions.Fraction,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    pathlib.PurePath,
+    uuid.UUID,
+)
+_ATOMS = frozenset((str, int, float, bool, bytes, type(None)))
+
+
+class NotPlainError(TypeError):
+    """A value is no plain data; `path` says where, `kind` is the name of its type."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(path, kind)
+        self.path, self.kind = path, kind
+
+    def __str__(self) -> str:
+        where = "".join(f"[{key!r}]" for key in self.path)
+        return f"a value of type {self.kind}{f' at {where}' if where else ''} is not plain data"
+
+
+def plain(value: Any, *, objects: bool = False) -> Any:
+    """A deep copy of `value` as plain data: only None, bool, numbers, text, bytes and containers.
+
+    Dataclasses and pydantic models become dicts, enums their values, dates, decimals, paths and
+    UUIDs their text; what iterates becomes a list.
+
+    Args:
+        value: anything.
+        objects: whether other objects stand for their attributes (in a state they do).
+
+    Raises:
+        NotPlainError: something in it is none of these, or it is nested too deeply.
+    """
+    return _plain(value, (), objects)
+
+
+def _plain(value: Any, path: Path, objects: bool) -> Any:
+    if type(value) in _ATOMS:
+        return value
+    if len(path) > MAX_DEPTH:
+        raise NotPlainError(path[:3], f"{type(value).__name__}, nested deeper than {MAX_DEPTH},")
+    if isinstance(value, Mapping):
+        return {_key(k, path): _plain(v, (*path, step(k)), objects) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, (*path, i), objects) for i, item in enumerate(value)]
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, path, objects)
+    if isinstance(value, tuple):
+        return tuple(_plain(item, (*path, i), objects) for i, item in enumerate(value))
+    if isinstance(value, set | frozenset):
+        members = [_key(item, path) for item in value]
+        return frozenset(members) if isinstance(value, frozenset) else set(members)
+    if isinstance(value, bool | int | float | str | bytes | bytearray):
+        return _bare(value)
+    if isinstance(value, _TEXTS):
+        return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    fields = _fields(value, objects)
+    if fields is not None:
+        return _plain(fields, path, objects)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        return _plain(value.tolist(), path, objects)
+    if isinstance(value, Iterator | range | type({}.keys()) | type({}.values())):
+        return [_plain(item, (*path, i), objects) for i, item in enumerate(value)]
+    raise NotPlainError(path, type(value).__name__)
+
+
+def _bare(value: Any) -> Any:
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return bytes(value)
+
+
+def _fields(value: Any, objects: bool) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(type(value), "model_fields"):
+        return dict(value)
+    if not objects or isinstance(value, type) or callable(value):
+        return None
+    if isinstance(value, random.Random):
+        return value.getstate()
+    return vars(value) if hasattr(value, "__dict__") else None
+
+
+def _key(value: Any, path: Path) -> Any:
+    found = _plain(value, path, objects=False)
+    try:
+        hash(found)
+    except TypeError:
+        raise NotPlainError(path, f"{type(value).__name__} (as a key)") from None
+    return found
+
+
+def digest(state: Any) -> str:
+    """SHA-256 of a state as canonical JSON, in hex; None, the unseen state, has one of its own."""
+    return hashlib.sha256(b"unseen" if state is None else wire.canonical(state)).hexdigest()
+
+
+def changed_paths(before: Any, after: Any) -> tuple[Path, ...]:
+    """Paths at which two plain values differ, outermost first.
+
+    Lists (and tuples) of equal length are compared item by item; otherwise the list itself has
+    changed. A key that came or went is a changed path. Types count: 1, 1.0 and True differ.
+    """
+    return tuple(_differences(before, after, ()))
+
+
+def _differences(before: Any, after: Any, path: Path) -> Iterator[Path]:
+    if type(before) is not type(after):
+        yield path
+    elif isinstance(before, dict):
+        old, new = _by_key(before), _by_key(after)
+        for key in dict.fromkeys((*old, *new)):
+            inner = (*path, step(key[1]))
+            if key in old and key in new:
+                yield from _differences(old[key], new[key], inner)
+            else:
+                yield inner
+    elif isinstance(before, list | tuple) and len(before) == len(after):
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _differences(one, other, (*path, i))
+    elif not _same(before, after):
+        yield path
+
+
+def _by_key(value: dict[Any, Any]) -> dict[tuple[type, Any], Any]:
+    return {(type(key), key): item for key, item in value.items()}
+
+
+def _same(before: Any, after: Any) -> bool:
+    if isinstance(before, float):
+        both_nan = math.isnan(before) and math.isnan(after)
+        return both_nan or (before == after and math.copysign(1, before) == math.copysign(1, after))
+    if isinstance(before, set | frozenset):
+        return wire.canonical(before) == wire.canonical(after)
+    return bool(before == after)
+
+
+def step(key: Any) -> str | int:
+    """A key as a step of a path: itself when it is text or a number, else its `repr`."""
+    return key if type(key) in (str, int) else repr(key)
