@@ -1,4 +1,4 @@
-"""Where untrusted code runs: isolated processes forked from zygotes, and the host's side of them."""
+"""Where untrusted code runs: processes forked from zygotes, and the host's handles of them."""
 
 from selfchallenge.environments.base import set_opener
 from selfchallenge.sandbox.host import default_sandbox

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-import datetime
+import contextlib
+import datetime as dt
 import inspect
 import io
 import linecache
@@ -27,9 +28,12 @@ import types
 import uuid
 from collections.abc import Callable, Iterator, KeysView, ValuesView
 from collections.abc import ItemsView as Items
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import selfchallenge_wire as wire
+if TYPE_CHECKING:
+    from selfchallenge.sandbox import wire
+else:
+    import selfchallenge_wire as wire
 
 ERROR_LIMIT = 4000
 RETURNED_LIMIT = 200
@@ -136,7 +140,7 @@ class Cell:
         exec(compile(self._parse(source), self._name(), "exec"), self._space)  # noqa: S102
         evaluate = self._space.get("evaluate")
         if not callable(evaluate):
-            raise NameError("the verifier defines no function evaluate(answer)")
+            raise NameError("the verifier defines no function evaluate(answer)")  # noqa: TRY004
         takes_answer = bool(inspect.signature(evaluate).parameters)
         return evaluate(answer) if takes_answer else evaluate()
 
@@ -204,13 +208,13 @@ def exception_of(kind: str, message: str) -> Exception:
     """The exception that a tool raised, as far as this process knows its class."""
     if kind == "ToolError":
         return ToolError(message)
-    known = getattr(builtins, kind, None)
+    known: Any = getattr(builtins, kind, None)
     if isinstance(known, type) and issubclass(known, Exception):
-        try:
+        # UnicodeDecodeError and its like take five arguments.
+        with contextlib.suppress(TypeError):
             return known(message)
-        except TypeError:  # UnicodeDecodeError and its like take five arguments
-            pass
-    return type(kind, (RuntimeError,), {"__module__": "builtins"})(message)
+    unknown: type[RuntimeError] = type(kind, (RuntimeError,), {"__module__": "builtins"})
+    return unknown(message)
 
 
 # -- what is shown ---------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ def short(value: Any) -> str:
     return text if value is None or type(value) is bool else f"{text} ({type(value).__name__})"
 
 
-def _no_input(prompt: object = "") -> str:
+def _no_input(_prompt: object = "", /) -> str:
     raise RuntimeError("there is nobody to ask: input() is not available")
 
 
@@ -284,6 +288,7 @@ def forbid_chance() -> None:
     for name in random.__all__:
         if name != "Random":
             setattr(random, name, _forbidden(f"random.{name}"))
+    setattr(random, "Random", SeededRandom)  # noqa: B010 - a class may not be assigned to
     for name in ("uuid1", "uuid4"):
         setattr(uuid, name, _forbidden(f"uuid.{name}"))
     for name in secrets.__all__:
@@ -292,6 +297,16 @@ def forbid_chance() -> None:
     os.urandom = _forbidden("os.urandom")
     os.getrandom = _forbidden("os.getrandom")
     _forbid_today()
+
+
+class SeededRandom(random.Random):
+    """A generator that must be given its seed."""
+
+    def seed(self, a: Any = None, version: int = 2) -> None:
+        """Seed it."""
+        if a is None:
+            _forbidden("random.Random() without a seed")()
+        super().seed(a, version)
 
 
 def _forbidden(name: str) -> Callable[..., Any]:
@@ -306,9 +321,9 @@ def _forbid_today() -> None:
     refuse = {
         name: staticmethod(_forbidden(f"datetime.{name}")) for name in ("now", "utcnow", "today")
     }
-    for kind in (datetime.datetime, datetime.date):
+    for kind in (dt.datetime, dt.date):
         # `isinstance` must go on holding for what other functions of the module return.
         check = {"__instancecheck__": lambda _, value, kind=kind: isinstance(value, kind)}
         meta = type("type", (type,), check)
         substitute = meta(kind.__name__, (kind,), {**refuse, "__module__": "datetime"})
-        setattr(datetime, kind.__name__, substitute)
+        setattr(dt, kind.__name__, substitute)

@@ -39,7 +39,7 @@ PRISTINE = 64
 TRACE_TAIL = 4000
 
 
-class ToolTimeout(BaseException):  # noqa: N818 - not an error of the tool: it must not be caught there
+class ToolTimeout(BaseException):
     """A tool ran longer than the code that called it may."""
 
 
@@ -217,7 +217,7 @@ class Server:
         self._calls += 1
         try:
             value, size = self._checked(name, args, kwargs, seconds)
-        except (Exception, ToolTimeout, SystemExit, KeyboardInterrupt) as raised:  # noqa: BLE001
+        except BaseException as raised:  # noqa: BLE001 - also SystemExit: it is a result
             error = raised
         if traced:
             self._note(name, arguments, error, value if size <= TRACED_RESULT else None)

@@ -64,9 +64,10 @@ class Ended:
 class Child:
     """A forked process: `payload` is the socket it serves, its status comes from the zygote."""
 
-    def __init__(self, payload: socket.socket, status: socket.socket) -> None:
+    def __init__(self, payload: socket.socket, status: socket.socket, zygote: Zygote) -> None:
         self.payload = payload
         self._status = status
+        self._zygote = zygote
         self._ended: Ended | None = None
 
     def arm(self, seconds: float | None) -> None:
@@ -101,6 +102,8 @@ class Child:
         except OSError:
             message = b""
         if not message:
+            # Dead or deaf: either way it must not get another job.
+            self._zygote.close()
             raise SandboxError("a sandbox process is gone", fix="run it again")
         said = json.loads(message)
         return Ended(
@@ -127,6 +130,8 @@ class Zygote:
     """
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: str, given: bytes) -> None:
+        self.users = 0
+        """Open sessions; one without any may be ended to make room."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as source:
             source.write(given)
@@ -188,7 +193,7 @@ class Zygote:
                 raise SandboxError(
                     f"a sandbox process is gone: {error}", fix="run it again"
                 ) from error
-        return Child(payload, status)
+        return Child(payload, status, self)
 
     def close(self) -> None:
         """End it and all its children."""
@@ -210,10 +215,10 @@ def start_code_zygote(level: str, hash_seed: int) -> Zygote:
 
 def start_environment_zygote(origin: Origin, hash_seed: int) -> Zygote:
     """The zygote of an environment: the user's own code, with the user's own paths."""
-    paths = json.dumps([path or os.getcwd() for path in sys.path])
+    paths = json.dumps([path or str(Path.cwd()) for path in sys.path])
     command = [sys.executable, "-P", "-B", "-c", _BOOT, "{fd}", paths]
     env = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    return Zygote(command, env, os.getcwd(), wire.encode(asdict(origin)))
+    return Zygote(command, env, str(Path.cwd()), wire.encode(asdict(origin)))
 
 
 def open_session(

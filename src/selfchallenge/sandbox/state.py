@@ -7,7 +7,7 @@ the environment's process, where the state is.
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -26,9 +26,9 @@ MAX_DEPTH = wire.MAX_DEPTH
 _TEXTS = (
     decimal.Decimal,
     fractions.Fraction,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
+    dt.date,
+    dt.time,
+    dt.timedelta,
     pathlib.PurePath,
     uuid.UUID,
 )

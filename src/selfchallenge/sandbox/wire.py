@@ -154,11 +154,11 @@ def _untagged(pairs: list[tuple[str, Any]]) -> Any:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise WireError("an object has the same key twice")
-    for key in value:
+    for key, inner in pairs:
         if key.startswith("$"):
             if len(pairs) != 1 or key not in _READERS:
                 raise WireError(f"unknown mark {key[:20]!r}")
-            return _READERS[key](value[key])
+            return _READERS[key](inner)
     return value
 
 

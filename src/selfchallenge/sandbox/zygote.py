@@ -33,13 +33,56 @@ HEADER_LIMIT = 1 << 18
 PR_SET_PDEATHSIG = 1
 SETUP_FAILED = 70
 
-MODULES = (
-    "_strptime abc array ast base64 binascii bisect calendar cmath codecs collections "
-    "collections.abc contextlib copy csv dataclasses datetime decimal difflib enum fractions "
-    "functools hashlib heapq html io itertools json keyword math numbers operator pprint random "
-    "re statistics string struct textwrap time traceback types typing unicodedata uuid "
-    "linecache secrets zoneinfo"
-).split()
+MODULES = [
+    "_strptime",
+    "abc",
+    "array",
+    "ast",
+    "base64",
+    "binascii",
+    "bisect",
+    "calendar",
+    "cmath",
+    "codecs",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "html",
+    "io",
+    "itertools",
+    "json",
+    "keyword",
+    "linecache",
+    "math",
+    "numbers",
+    "operator",
+    "pprint",
+    "random",
+    "re",
+    "secrets",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "time",
+    "traceback",
+    "types",
+    "typing",
+    "unicodedata",
+    "uuid",
+    "zoneinfo",
+]
 """What payloads may import: under seccomp a C extension that is not loaded by now never will be."""
 
 Become = Callable[[list[int]], None]
