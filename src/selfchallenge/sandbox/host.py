@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Self
 
 from selfchallenge.environments.base import Environment
@@ -31,6 +32,8 @@ __all__ = ["Cell", "Evaluation", "Execution", "Limits", "Sandbox", "Session", "d
 ERROR_LIMIT = 8192
 MAX_ENVIRONMENTS = 8
 """Environment zygotes that are kept although no session of theirs is open."""
+UNSAFE = ("D", "X")
+"""Levels that are no isolation from hostile code."""
 _PLAIN = Limits()
 
 
@@ -151,7 +154,8 @@ class Sandbox:
     def __init__(
         self, *, minimum: str = "B", allow_unsafe: bool = False, level: str | None = None
     ) -> None:
-        self.isolation = level or "X"
+        self.isolation = level or strongest_level()
+        require_level(self.isolation, minimum, allow_unsafe=allow_unsafe)
         self._lock = threading.Lock()
         self._code: dict[int, Zygote] = {}
         self._environments: dict[tuple[Origin, int], Zygote] = {}
@@ -264,6 +268,38 @@ class Sandbox:
 
 def _leave(zygote: Zygote) -> None:
     zygote.users -= 1
+
+
+def require_level(level: str, minimum: str, *, allow_unsafe: bool) -> None:
+    """Refuse a level that is weaker than asked for.
+
+    Raises:
+        SandboxError: it is.
+        UsageError: there is no such level.
+    """
+    for name in (level, minimum):
+        if name not in LEVELS:
+            raise UsageError(f"no isolation level {name!r}", fix=f"one of {', '.join(LEVELS)}")
+    if allow_unsafe or (level not in UNSAFE and LEVELS.index(level) <= LEVELS.index(minimum)):
+        return
+    raise SandboxError(
+        f"untrusted code can only be isolated at level {level} here, and {minimum} is asked for",
+        where="selfchallenge doctor shows what is missing",
+        fix="run where user namespaces or Landlock are allowed, ask for less (C), or accept what "
+        "generated code may do to this machine (--allow-unsafe)",
+    )
+
+
+@cache
+def strongest_level() -> str:
+    """The strongest level at which a zygote starts here."""
+    for level in LEVELS:
+        try:
+            start_code_zygote(level, 0).close()
+        except SandboxError:
+            continue
+        return level
+    return LEVELS[-1]
 
 
 _default: Sandbox | None = None

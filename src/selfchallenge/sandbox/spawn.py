@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import Origin
 from selfchallenge.errors import LoadError, SandboxError
 from selfchallenge.sandbox import wire
+from selfchallenge.sandbox.isolation import interpreter_paths
 
 START_SECONDS = 300.0
 """How long a zygote may take to import what it needs."""
@@ -98,7 +98,11 @@ class Child:
     def _report(self) -> Ended:
         self._status.settimeout(REPORT_SECONDS)
         try:
-            message = self._status.recv(STATUS_LIMIT)
+            try:
+                message = self._status.recv(STATUS_LIMIT)
+            except ConnectionResetError:
+                # The zygote closed before it read our order; its report is behind this error.
+                message = self._status.recv(STATUS_LIMIT)
         except OSError:
             message = b""
         if not message:
@@ -207,7 +211,7 @@ class Zygote:
 
 def start_code_zygote(level: str, hash_seed: int) -> Zygote:
     """The zygote of untrusted code: empty environment, no site packages, isolated at `level`."""
-    config = {"level": level, "read_only": [sysconfig.get_path("stdlib")]}
+    config = {"level": level, "read_only": interpreter_paths()}
     text = json.dumps(config)[:-1] + ', "control": {fd}}'
     command = [sys.executable, "-s", "-S", "-P", "-B", str(_HERE / "zygote.py"), text]
     return Zygote(command, {"PYTHONHASHSEED": str(hash_seed)}, "/", b"")

@@ -265,9 +265,7 @@ def main(config: dict[str, Any]) -> None:
         importlib.import_module(name)
     load_sibling("wire")
     cell = load_sibling("cell")
-    isolation = load_sibling(
-        "isolation" if Path(__file__).with_name("isolation.py").exists() else "noiso"
-    )
+    isolation = load_sibling("isolation")
     isolation.confine_zygote(config["level"], config["read_only"])
     control = socket.socket(fileno=config["control"])
 

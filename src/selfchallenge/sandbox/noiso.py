@@ -1,2 +1,0 @@
-def confine_zygote(level, read_only): pass
-def confine_cell(level, limits): pass
