@@ -18,6 +18,8 @@ from typing import Any, Self
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import Origin, origin_of
+from selfchallenge.errors import SandboxError, UsageError
+from selfchallenge.sandbox.isolation import LEVELS
 from selfchallenge.sandbox.job import RUNS, Failure, Job, Limits, Status
 from selfchallenge.sandbox.session import Session
 from selfchallenge.sandbox.spawn import (
