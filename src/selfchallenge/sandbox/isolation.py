@@ -106,12 +106,8 @@ class ConfinementError(Exception):
 def interpreter_paths() -> list[str]:
     """What a zygote of this Python has to read: its library, and the time zones."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    library = Path(os.__file__).parent
-    paths = [
-        library,
-        Path(sys.base_exec_prefix, sys.platlibdir, version),
-        Path("/usr/share/zoneinfo"),
-    ]
+    extensions = Path(sys.base_exec_prefix, sys.platlibdir, version)
+    paths = (Path(os.__file__).parent, extensions, Path("/usr/share/zoneinfo"))
     return [str(path) for path in dict.fromkeys(paths) if path.is_dir()]
 
 
@@ -130,9 +126,10 @@ def confine_zygote(level: str, read_only: list[str]) -> None:
 
     Args:
         level: one of `LEVELS`.
-        read_only: files and directories that children may read.
+        read_only: files and directories that children may read, as absolute paths.
 
     Raises:
+        FileNotFoundError: one of them does not exist.
         ConfinementError: a layer of the level cannot be had.
     """
     global _base, _filter  # noqa: PLW0603 - inherited by the children, which are forks
@@ -211,32 +208,32 @@ def _replace_root(read_only: list[str]) -> None:
     # Any directory will do as the place of the new root: once that is the root, it hides nothing.
     _mount("tmpfs", "/proc", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     os.chdir("/proc")
-    os.mkdir("old")
+    Path("old").mkdir()
     _check(_libc.pivot_root(b".", b"old"), "pivot_root")
     os.chdir("/")
     for path, real in sources.items():
-        _bind(f"/old{real}", path)
+        _bind(Path(f"/old{real}"), Path(path))
     _check(_libc.umount2(b"/old", _MNT_DETACH), "umount2")
-    os.rmdir("/old")
+    Path("/old").rmdir()
     _make_read_only()
 
 
 def _outermost(paths: list[str]) -> dict[str, str]:
     """Each path that lies in no other one, and where it really is."""
     kept: dict[str, str] = {}
-    for path in sorted(os.path.abspath(path) for path in paths):
-        if not any(path.startswith(f"{outer}/") for outer in kept):
-            kept[path] = os.path.realpath(path)
+    for path in sorted(map(Path, paths)):
+        if not any(path.is_relative_to(outer) for outer in kept):
+            kept[str(path)] = str(path.resolve())
     return kept
 
 
-def _bind(source: str, target: str) -> None:
-    if stat.S_ISDIR(os.stat(source).st_mode):
-        os.makedirs(target, exist_ok=True)
+def _bind(source: Path, target: Path) -> None:
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC, 0o444))
-    _mount(source, target, None, _MS_BIND | _MS_REC)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch(mode=0o444)
+    _mount(str(source), str(target), None, _MS_BIND | _MS_REC)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
@@ -287,8 +284,10 @@ def _die_with(parent: int) -> None:
 
 def _public(paths: list[str]) -> bool:
     """Whether any user may read these paths."""
-    steps = {step for path in paths for step in (Path(path), *Path(path).parents)}
-    return all(os.stat(step).st_mode & stat.S_IXOTH or step.is_file() for step in steps)
+    above = {parent for path in paths for parent in Path(path).parents}
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in above) and all(
+        Path(path).stat().st_mode & stat.S_IROTH for path in paths
+    )
 
 
 def _drop_privileges(*, stay: bool) -> None:
