@@ -336,6 +336,9 @@ def _build(environment: type[Environment], seed: str | None) -> Pristine:
         return Pristine(instance, state, digest(state), tools)
     except SelfChallengeError as error:
         raise RefusedError(str(error)) from error
+    except NotPlainError as error:
+        fix = "override snapshot() so that it returns plain data"
+        raise RefusedError(f"its state is no plain data: {error}; {fix}") from error
     except Exception as error:  # the user's constructor may raise anything
         raise RefusedError(_tail(error)) from error
 
@@ -345,7 +348,12 @@ def _snapshot(instance: Environment) -> Any:
 
 
 def _tail(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error)).rstrip()
+    """The traceback from the user's own code on."""
+    found = traceback.TracebackException.from_exception(error)
+    found.stack = traceback.StackSummary.from_list(
+        [frame for frame in found.stack if frame.filename != __file__]
+    )
+    text = "".join(found.format()).rstrip()
     return text if len(text) <= TRACE_TAIL else "...\n" + text[-TRACE_TAIL:]
 
 

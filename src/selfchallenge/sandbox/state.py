@@ -12,11 +12,12 @@ import decimal
 import enum
 import fractions
 import hashlib
+import io
 import math
 import pathlib
 import random
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from selfchallenge.sandbox import wire
@@ -32,6 +33,7 @@ _TEXTS = (
     pathlib.PurePath,
     uuid.UUID,
 )
+_HEAP_TYPE = 1 << 9
 _ATOMS = frozenset((str, int, float, bool, bytes, type(None)))
 
 
@@ -88,9 +90,16 @@ def _plain(value: Any, path: Path, objects: bool) -> Any:
         return _plain(fields, path, objects)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         return _plain(value.tolist(), path, objects)
-    if isinstance(value, Iterator | range | type({}.keys()) | type({}.values())):
+    if _iterates(value, objects):
         return [_plain(item, (*path, i), objects) for i, item in enumerate(value)]
     raise NotPlainError(path, type(value).__name__)
+
+
+def _iterates(value: Any, objects: bool) -> bool:
+    if isinstance(value, range | KeysView | ValuesView | ItemsView):
+        return True
+    # An iterator is used up by looking at it: a state must not be changed by that.
+    return isinstance(value, Iterator) and not isinstance(value, io.IOBase) and not objects
 
 
 def _bare(value: Any) -> Any:
@@ -109,7 +118,12 @@ def _fields(value: Any, objects: bool) -> Any:
         return None
     if isinstance(value, random.Random):
         return value.getstate()
-    return vars(value) if hasattr(value, "__dict__") else None
+    return vars(value) if hasattr(value, "__dict__") and _written_in_python(type(value)) else None
+
+
+def _written_in_python(kind: type) -> bool:
+    """Whether the attributes are all there is: a file or a connection holds more than they say."""
+    return all(base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1])
 
 
 def _key(value: Any, path: Path) -> Any:
