@@ -1,0 +1,1 @@
+"""Remembers: the run directory and the files of records in it."""

@@ -1,0 +1,258 @@
+"""The run directory: append-only files of records that survive being killed at any point.
+
+A record is one line, written by one call and synced. A kill can tear at most the last line; it is
+cut off before the next append and simply owed again. Whole files (`run.json`, `summary.json`) are
+replaced by an atomic rename. One process at a time holds the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
+
+from selfchallenge.errors import RecordError, StorageError, UsageError
+
+T = TypeVar("T", bound=BaseModel)
+
+LONGEST_LINE = 16 * 2**20
+"""Bytes of a line in a user's file; longer ones are rejected unread."""
+
+
+class RunDirectory:
+    """A run's folder, held exclusively from `open` to `close` (a context manager)."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._mended: set[str] = set()
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = False) -> Self:
+        """Take hold of a run directory.
+
+        Raises:
+            UsageError: it does not exist and is not to be created, or is no run directory.
+            StorageError: another process holds it, or it cannot be written.
+        """
+        path = Path(path)
+        if not create and not (path / "run.json").exists():
+            raise UsageError(
+                "this is no run directory", where=str(path), fix="selfchallenge run ENV --out DIR"
+            )
+        with storage(path):
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StorageError(
+                f"process {holder or '?'} is using this run directory",
+                where=str(path),
+                fix="wait for it to end, or give another --out",
+            ) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return cls(path, lock)
+
+    def append(self, name: str, record: BaseModel | Mapping[str, Any]) -> None:
+        """Add one record as one synced line.
+
+        Raises:
+            StorageError: the disk is full or the file cannot be written; the file then ends with
+                the last whole line.
+        """
+        line = _line(record)
+        file = self.path / name
+        with storage(file):
+            self._mend(name)
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                try:
+                    _write_all(handle, line)
+                    os.fsync(handle)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(handle, size)
+                    raise
+            finally:
+                os.close(handle)
+
+    @overload
+    def read(self, name: str) -> list[dict[str, Any]]: ...
+    @overload
+    def read(self, name: str, kind: type[T]) -> list[T]: ...
+    def read(self, name: str, kind: type[T] | None = None) -> list[T] | list[dict[str, Any]]:
+        """All whole records of a file, in order; a torn last line is left out.
+
+        Raises:
+            RecordError: a line before the last is malformed: somebody else wrote to the file.
+        """
+        file = self.path / name
+        if not file.exists():
+            return []
+        with storage(file):
+            data = file.read_bytes()
+        lines = data[: data.rfind(b"\n") + 1].splitlines()
+        return [_parse(line, kind, file, number) for number, line in enumerate(lines, 1) if line]
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a whole file, atomically."""
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        replace_file(self.path / name, text.encode("utf-8", "surrogatepass"))
+
+    def read_json(self, name: str) -> Any:
+        """The value of a whole file, None when there is none.
+
+        Raises:
+            RecordError: the file holds no JSON.
+        """
+        file = self.path / name
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text("utf-8"))
+        except ValueError as error:
+            raise RecordError(
+                f"not JSON: {error}", where=str(file), fix="delete the file and run again"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the directory; closing twice is fine."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _mend(self, name: str) -> None:
+        """Cut a torn last line off, once a process and file."""
+        file = self.path / name
+        if name in self._mended or not file.exists():
+            return
+        with file.open("rb+") as handle:
+            data = handle.read()
+            handle.truncate(data.rfind(b"\n") + 1)
+        self._mended.add(name)
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content and nothing between.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with storage(file):
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn an error of the file system at `path` into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageError(
+            "the disk is full" if full else f"cannot use this file: {error.strerror or error}",
+            where=str(path),
+            fix="free some space; the same command then goes on where it was"
+            if full
+            else "check the path and its permissions",
+        ) from error
+
+
+def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | RecordError]]:
+    """Every line of a user's file that is not blank: its number and the record or what is wrong.
+
+    Raises:
+        UsageError: there is no such file.
+        StorageError: it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError("no such file", where=str(path), fix="give a file with one JSON a line")
+    with storage(path), path.open("rb") as handle:
+        number = 0
+        while line := handle.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                while (rest := handle.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield number, _wrong("longer than 16 MiB", path, number)
+                continue
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield number, _record(line, kind, path, number)
+
+
+def _record(line: bytes, kind: type[T], path: Path, number: int) -> T | RecordError:
+    try:
+        return _parse(line, kind, path, number)
+    except RecordError as error:
+        return error
+
+
+def _parse(line: bytes, kind: Any, path: Path, number: int) -> Any:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _wrong(f"not UTF-8: {error.reason}", path, number) from error
+    except (ValueError, RecursionError) as error:
+        raise _wrong(f"not JSON: {error}", path, number) from error
+    if not isinstance(value, dict):
+        raise _wrong("not a JSON object", path, number)
+    if kind is None:
+        return value
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "record"
+        raise _wrong(first["msg"], path, number, field) from error
+
+
+def _wrong(what: str, path: Path, number: int, field: str = "") -> RecordError:
+    where = f"{path}, line {number}" + (f", field {field}" if field else "")
+    return RecordError(what, where=where, fix="mend the line or take it out")
+
+
+def _line(record: BaseModel | Mapping[str, Any]) -> bytes:
+    value = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.encode("ascii") + b"\n"
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
