@@ -1,0 +1,35 @@
+"""What the writer hands to the gate: one candidate a line, also when no task came of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from selfchallenge.task import CodeAsTask, Record
+
+
+class Candidate(Record):
+    """One attempt at writing a task; the key is `candidate`.
+
+    Attributes:
+        candidate: its number within the run, from 0.
+        seed: which part of the world it was to be about.
+        task: what was written; None when a stage failed.
+        failed: the stage that failed: `explore`, `verifier`, `failures`, `instruction`, `format`.
+        evidence: why it failed, one line.
+        writer: `staged` or `paper`.
+        tools: tools of its solution, in order.
+        flow: what the answer is made of (coverage).
+        tokens: tokens that the model sampled for it.
+        seconds: its share of the wall time.
+    """
+
+    candidate: int
+    seed: str | None = None
+    task: CodeAsTask | None = None
+    failed: str | None = None
+    evidence: str = ""
+    writer: Literal["staged", "paper"]
+    tools: tuple[str, ...] = ()
+    flow: str = "none"
+    tokens: int = 0
+    seconds: float = 0.0

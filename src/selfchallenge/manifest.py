@@ -1,0 +1,135 @@
+"""Settings of a run and `run.json`, which holds them: what was asked for, and with what versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from selfchallenge.challenger.revise import PaperSettings
+from selfchallenge.challenger.write import WriterSettings
+from selfchallenge.environments.base import Environment, environment_name
+from selfchallenge.errors import UsageError
+from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.learner.settings import RftSettings
+from selfchallenge.quality.gate import Gate
+from selfchallenge.runs.store import RunDirectory
+
+FORMAT = 1
+PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything a run is asked for.
+
+    Attributes:
+        model: the executor, and the challenger unless another is named.
+        challenger_model: who writes the tasks; empty: `model`.
+        writer: `staged` (answer-first) or `paper` (one shot with revisions).
+        gate: which checks a task must pass.
+        algorithm: how the executor learns.
+        seed: of everything random.
+        tasks: accepted tasks wanted.
+        candidates: candidates written at most.
+        rollouts: attempts at each accepted task.
+        temperature: of the rollouts.
+        trials: attempts at each held-out task.
+        evaluation_temperature: of the evaluation; 0 is greedy.
+        batch: attempts under way at once.
+        min_isolation: weakest isolation level that code may run at.
+        allow_unsafe: run even below that.
+        agent, write, paper, rft: the rooms' own settings.
+    """
+
+    model: str = "default"
+    challenger_model: str = ""
+    writer: Literal["staged", "paper"] = "staged"
+    gate: Gate = "full"
+    algorithm: Literal["rft"] = "rft"
+    seed: int = 0
+    tasks: int = 100
+    candidates: int = 200
+    rollouts: int = 4
+    temperature: float = 1.0
+    trials: int = 1
+    evaluation_temperature: float = 0.0
+    batch: int = 40
+    min_isolation: str = "B"
+    allow_unsafe: bool = False
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    write: WriterSettings = field(default_factory=WriterSettings)
+    paper: PaperSettings = field(default_factory=PaperSettings)
+    rft: RftSettings = field(default_factory=RftSettings)
+
+    def sandbox(self) -> dict[str, Any]:
+        """What the sandbox is started with."""
+        return {"minimum": self.min_isolation, "allow_unsafe": self.allow_unsafe}
+
+
+def agree(
+    run: RunDirectory,
+    spelled: str,
+    environment: type[Environment],
+    settings: RunSettings,
+    isolation: str,
+) -> None:
+    """Write `run.json` of a new run; for a resumed one make sure that it asks for the same.
+
+    Raises:
+        UsageError: the directory holds a run of another environment or with other settings.
+    """
+    asked = dataclasses.asdict(settings)
+    found = run.read_json("run.json")
+    if found is None:
+        run.write_json("run.json", _manifest(spelled, environment, asked, isolation))
+        return
+    label = environment_name(environment)
+    if found["environment"] != label:
+        raise _other(run, f"environment {found['environment']!r}, not {label!r}")
+    for key, value in asked.items():
+        if found["settings"].get(key) != _plain(value):
+            raise _other(run, f"{key} = {found['settings'].get(key)!r}, not {_plain(value)!r}")
+
+
+def _manifest(
+    spelled: str, environment: type[Environment], asked: dict[str, Any], isolation: str
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "environment": environment_name(environment),
+        "spelled": spelled,
+        "data": str(environment.data) if environment.data else None,
+        "settings": _plain(asked),
+        "seed": asked["seed"],
+        "isolation": isolation,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": sys.version.split()[0],
+        "machine": platform.platform(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _other(run: RunDirectory, difference: str) -> UsageError:
+    return UsageError(
+        f"this directory holds a run with {difference}",
+        where=str(run.path / "run.json"),
+        fix="use the same settings to go on with it, or another --out for a new run",
+    )
