@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,7 +109,7 @@ def test_only_tools_can_be_called(session, name):
 
 def test_value_gives_python_values_and_raises(session):
     assert session.value("read", ["b"]) == [1, 2]
-    with pytest.raises(ToolError, match="^no counter z$"):
+    with pytest.raises(ToolError, match=r"^no counter z$"):
         session.value("read", ["z"])
     with pytest.raises(ToolError, match="ZeroDivisionError"):
         session.value("broken")

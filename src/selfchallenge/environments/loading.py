@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment
-from selfchallenge.errors import LoadError, UsageError
+from selfchallenge.errors import LoadError, UsageError, boundary
 
 __all__ = ["BUILTIN", "Origin", "load_environment", "load_origin", "origin_of"]
 
@@ -82,7 +82,7 @@ def origin_of(cls: type[Environment]) -> Origin:
     if bound is not None:
         return Origin(**{**vars(origin_of(bound)), "data": str(cls.data)})
     module = sys.modules.get(cls.__module__)
-    file = str(Path(getattr(module, "__file__", None) or "").absolute())
+    file = _file_of(module)
     if module is None or _attribute(module, cls.__qualname__) is not cls:
         return _pickled(cls)
     if hasattr(module, "__selfchallenge_file__"):
@@ -100,8 +100,9 @@ def load_origin(origin: Origin) -> type[Environment]:
         UsageError: its data folder is gone.
     """
     if origin.kind == "pickle":
-        # Only ever written by this user's own process: see `origin_of`.
-        cls = pickle.loads(base64.b64decode(origin.payload))  # noqa: S301
+        with boundary(LoadError, f"{origin.name} cannot be loaded in its own process"):
+            # Only ever written by this user's own process: see `origin_of`.
+            cls = pickle.loads(base64.b64decode(origin.payload))  # noqa: S301
     elif origin.kind == "file":
         cls = _member(_run_file(Path(origin.file)), origin.name, origin.file)
     else:
@@ -138,7 +139,7 @@ def _import(name: str) -> ModuleType:
                 fix="install it, or give the path of the file: file.py:Class",
             ) from error
         raise _import_failed(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(name, error) from error
 
 
@@ -155,13 +156,13 @@ def _run_file(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _import_failed(str(file), error) from error
     return module
 
 
-def _import_failed(place: str, error: Exception) -> LoadError:
+def _import_failed(place: str, error: BaseException) -> LoadError:
     """The error for a module that raised: with the line of the user's code that did it."""
     if isinstance(error, SyntaxError):
         file, line = error.filename, error.lineno
@@ -222,24 +223,38 @@ def _bind(cls: type[Environment], data: Path) -> type[Environment]:
     return type(cls.__name__, (cls,), {**names, "data": folder, "__bound_from__": cls})
 
 
+def _file_of(module: ModuleType | None) -> str:
+    return str(Path(getattr(module, "__file__", None) or "").absolute())
+
+
 def _importable(name: str, file: str) -> bool:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return (
-        spec is not None and spec.origin is not None and str(Path(spec.origin).absolute()) == file
-    )
+    """Whether a process that has not imported it yet finds this file under this name."""
+    parent = name.rpartition(".")[0]
+    path = getattr(sys.modules.get(parent), "__path__", None)
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return str(Path(spec.origin or "").absolute()) == file
+    return False
 
 
 def _pickled(cls: type[Environment]) -> Origin:
     import cloudpickle  # noqa: PLC0415 - only for classes of a notebook
 
+    module = sys.modules.get(cls.__module__)
+    # cloudpickle takes any module that was imported here for one that can be imported there.
+    by_value = module is not None and not _importable(cls.__module__, _file_of(module))
+    if by_value:
+        cloudpickle.register_pickle_by_value(module)
     try:
         payload = base64.b64encode(cloudpickle.dumps(cls)).decode("ascii")
     except Exception as error:
         raise LoadError(
             f"{cls.__name__} cannot be sent to its own process: {type(error).__name__}: {error}",
+            where=cls.__module__,
             fix="put the class into a file and use file.py:Class",
         ) from error
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
     return Origin("pickle", cls.__module__, cls.__qualname__, payload=payload)

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Self
 
 from selfchallenge.environments.base import Environment
@@ -21,6 +20,7 @@ from selfchallenge.environments.loading import Origin, origin_of
 from selfchallenge.errors import SandboxError, UsageError
 from selfchallenge.sandbox.isolation import LEVELS
 from selfchallenge.sandbox.job import RUNS, Failure, Job, Limits, Status
+from selfchallenge.sandbox.probe import probe
 from selfchallenge.sandbox.session import Session
 from selfchallenge.sandbox.spawn import (
     Zygote,
@@ -156,7 +156,7 @@ class Sandbox:
     def __init__(
         self, *, minimum: str = "B", allow_unsafe: bool = False, level: str | None = None
     ) -> None:
-        self.isolation = level or strongest_level()
+        self.isolation = level or probe().level
         require_level(self.isolation, minimum, allow_unsafe=allow_unsafe)
         self._lock = threading.Lock()
         self._code: dict[int, Zygote] = {}
@@ -290,18 +290,6 @@ def require_level(level: str, minimum: str, *, allow_unsafe: bool) -> None:
         fix="run where user namespaces or Landlock are allowed, ask for less (C), or accept what "
         "generated code may do to this machine (--allow-unsafe)",
     )
-
-
-@cache
-def strongest_level() -> str:
-    """The strongest level at which a zygote starts here."""
-    for level in LEVELS:
-        try:
-            start_code_zygote(level, 0).close()
-        except SandboxError:
-            continue
-        return level
-    return LEVELS[-1]
 
 
 _default: Sandbox | None = None

@@ -38,6 +38,18 @@ class Limits:
     output: int = 65536
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no reply."""
+
+    status: Status
+    error: str
+
+
+Said = dict[str, Any] | str | Failure | None
+"""A reply, or what is wrong with it, or why it could not be asked for, or nothing."""
+
+
 class Job:
     """One forked process of untrusted code and its right to call tools (an S or a V)."""
 
@@ -81,7 +93,7 @@ class Job:
             with contextlib.suppress(SandboxError):
                 self._session.detach(self._client)
 
-    def _finish(self, reply: dict[str, Any] | str | None, wall: float) -> dict[str, Any] | Failure:
+    def _finish(self, reply: Said, wall: float) -> dict[str, Any] | Failure:
         """Kill it and say how it ended; its reply counts only if nothing follows it."""
         try:
             ended = self._child.kill()
@@ -89,15 +101,20 @@ class Job:
             broken = self._session.detach(self._client) or self._unasked()
         finally:
             self._child.close()
-        if isinstance(reply, dict) and broken is None:
+        if isinstance(reply, Failure) or (isinstance(reply, dict) and broken is None):
             return reply
         return _failure(ended, reply if isinstance(reply, str) else broken, wall)
 
-    def _exchange(self, request: dict[str, Any], wall: float) -> dict[str, Any] | str | None:
+    def _exchange(self, request: dict[str, Any], wall: float) -> Said:
         """The reply, or what was wrong with it, or None when there is none."""
         sock, deadline = self._child.payload, time.monotonic() + wall + GRACE
         try:
             wire.send_frame(sock, request, deadline=deadline)
+        except wire.WireError as error:
+            return Failure("error", f"what it was given cannot be sent: {error}")
+        except OSError:  # it died at once
+            return None
+        try:
             reply = wire.recv_frame(sock, wire.FRAME_LIMIT, deadline)
         except wire.WireError as error:
             return f"malformed result: {error}"
@@ -115,14 +132,6 @@ class Job:
         except OSError:
             return None
         return "malformed result: bytes after it" if extra else None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no reply."""
-
-    status: Status
-    error: str
 
 
 _TEXT_OR_NONE = str | None

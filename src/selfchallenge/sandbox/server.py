@@ -151,8 +151,9 @@ class Server:
         return self._clients[request["client"]].violation
 
     def _op_detach(self, request: dict[str, Any], _fds: list[int]) -> str | None:
-        self._active = None
         client = self._clients.pop(request["client"])
+        if self._active is client:
+            self._active = None
         client.sock.close()
         return client.violation
 
@@ -200,9 +201,9 @@ class Server:
         if client.verify and self._pristine.tools.get(name):
             message = f"{name}() changes the state; a verifier may only read"
             return {"error": {"kind": "PermissionError", "message": message}}
-        error, value = self._call(
-            name, args, kwargs, self._deadline - time.monotonic(), traced=not client.verify
-        )
+        # A little less than the code itself has: so it still hears what took so long.
+        seconds = 0.9 * (self._deadline - time.monotonic())
+        error, value = self._call(name, args, kwargs, seconds, traced=not client.verify)
         return {"value": value} if error is None else {"error": _described(error)}
 
     # -- calling -----------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def _out_of_time(_signal: int, _frame: Any) -> None:
-    raise ToolTimeout("the tool did not return in time")
+    raise ToolTimeout("the tool took too long")
 
 
 # -- the zygote of an environment ------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import os
 import time
@@ -26,7 +26,7 @@ class Item:
 
 
 class Invoice(pydantic.BaseModel):
-    due: datetime.date
+    due: dt.date
     items: list[str]
 
 
@@ -84,7 +84,7 @@ class Shop(Environment):
         """Return something."""
         return {
             "item": Item("cup", Colour.RED),
-            "invoice": Invoice(due=datetime.date(2024, 5, 1), items=["cup"]),
+            "invoice": Invoice(due=dt.date(2024, 5, 1), items=["cup"]),
             "tuple": (1, {2}, b"3", {4: float("inf")}),
             "iterator": (n * n for n in range(3)),
             "object": object(),

@@ -1,6 +1,6 @@
 import copy
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import pathlib
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from selfchallenge.sandbox import wire
 from selfchallenge.sandbox.state import NotPlainError, changed_paths, digest, plain
 
+WHEN = dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC)
 KEYS = st.text(max_size=3) | st.integers(0, 3) | st.booleans()
 STATES = st.recursive(
     st.none() | st.booleans() | st.integers(0, 3) | st.floats() | st.text(max_size=3),
@@ -107,7 +108,7 @@ class Colour(enum.Enum):
 @dataclasses.dataclass
 class Item:
     name: str
-    when: datetime.datetime
+    when: dt.datetime
 
 
 class Model(pydantic.BaseModel):
@@ -117,15 +118,15 @@ class Model(pydantic.BaseModel):
 
 class Plainly:
     def __init__(self) -> None:
-        self.inner = [Item("x", datetime.datetime(2024, 1, 2, 3))]
+        self.inner = [Item("x", WHEN)]
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (Item("x", datetime.datetime(2024, 1, 2, 3)), {"name": "x", "when": "2024-01-02T03:00:00"}),
+        (Item("x", WHEN), {"name": "x", "when": "2024-01-02T03:00:00+00:00"}),
         (Model(items=["a"], colour=Colour.RED), {"items": ["a"], "colour": "red"}),
-        (datetime.date(2024, 1, 2), "2024-01-02"),
+        (dt.date(2024, 1, 2), "2024-01-02"),
         (decimal.Decimal("1.50"), "1.50"),
         (pathlib.PurePosixPath("/a/b"), "/a/b"),
         (uuid.UUID(int=5), str(uuid.UUID(int=5))),
@@ -134,7 +135,7 @@ class Plainly:
         ({"a": 1}.keys(), ["a"]),
         (bytearray(b"x"), b"x"),
         ({Colour.RED: {Colour.RED}}, {"red": {"red"}}),
-        ({datetime.date(2024, 1, 2): 1}, {"2024-01-02": 1}),
+        ({dt.date(2024, 1, 2): 1}, {"2024-01-02": 1}),
     ],
 )
 def test_what_becomes_plain(value, expected):
@@ -153,7 +154,7 @@ def test_plain_is_a_copy_all_the_way_down():
 
 def test_objects_are_plain_in_states_only():
     assert plain(Plainly(), objects=True) == {
-        "inner": [{"name": "x", "when": "2024-01-02T03:00:00"}]
+        "inner": [{"name": "x", "when": "2024-01-02T03:00:00+00:00"}]
     }
     with pytest.raises(NotPlainError, match="type Plainly is not plain data"):
         plain(Plainly())
