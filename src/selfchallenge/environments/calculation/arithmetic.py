@@ -19,15 +19,23 @@ MAX_LENGTH = 1000
 """Characters of an expression."""
 MAX_BITS = 4096
 """Bits of any whole number on the way."""
+MAX_DIGITS = 300
+"""Digits to round to; `round` computes ten to that power."""
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    whole = isinstance(base, int) and isinstance(exponent, int)
-    if whole and base.bit_length() * abs(exponent) > MAX_BITS:
-        raise ValueError(f"{base} ** {exponent} is too large")
-    if base < 0 and not whole:
-        raise ValueError(f"{base} ** {exponent} may not be real")
+    if isinstance(base, int) and isinstance(exponent, int):
+        if base.bit_length() * abs(exponent) > MAX_BITS:
+            raise ValueError(f"{base} ** {exponent} is too large")
+    elif base < 0 and not float(exponent).is_integer():
+        raise ValueError(f"{base} ** {exponent} is not real")
     return cast("Number", base**exponent)
+
+
+def _round(number: Number, *digits: int) -> Number:
+    if any(abs(count) > MAX_DIGITS for count in digits):
+        raise ValueError(f"{digits} digits are too many")
+    return round(number, *digits)
 
 
 _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
@@ -43,7 +51,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Number], Number]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
-_FUNCTIONS: dict[str, Callable[..., Number]] = {"abs": abs, "max": max, "min": min, "round": round}
+_FUNCTIONS: dict[str, Callable[..., Number]] = {"abs": abs, "max": max, "min": min, "round": _round}
 
 
 def compute(expression: str) -> Number:

@@ -241,7 +241,7 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
         self, flight_price: float, hotel_price_per_night: float, num_nights: int
     ) -> float:
         """Return the cost of a flight and of a hotel for a number of nights together."""
-        return flight_price + hotel_price_per_night * num_nights
+        return _number(flight_price) + _number(hotel_price_per_night) * _number(num_nights)
 
     @tool
     def max(self, *args: float) -> float:
