@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import Origin, origin_of
@@ -112,7 +113,9 @@ class Cell:
             return Execution("", f"this cell is dead: {self._dead}", None, "crashed", 0.0)
         limits = limits or self._limits
         started = time.perf_counter()
+        self._dead = "its last run did not come to an end"
         reply = self._job.ask({"op": "run", "code": code}, limits.wall, last=self._once)
+        self._dead = ""
         seconds = time.perf_counter() - started
         if isinstance(reply, Failure):
             self._dead = reply.error
@@ -161,6 +164,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._code: dict[int, Zygote] = {}
         self._environments: dict[tuple[Origin, int], Zygote] = {}
+        self._origins: WeakKeyDictionary[type[Environment], Origin] = WeakKeyDictionary()
 
     def session(
         self, environment: type[Environment], seed: str | None = None, *, hash_seed: int = 0
@@ -249,8 +253,11 @@ class Sandbox:
             return found
 
     def _of_environment(self, environment: type[Environment], hash_seed: int) -> Zygote:
-        key = (origin_of(environment), hash_seed)
         with self._lock:
+            # Pickling a class twice need not give the same bytes, and each text is a zygote.
+            origin = self._origins.get(environment) or origin_of(environment)
+            self._origins[environment] = origin
+            key = (origin, hash_seed)
             found = self._environments.get(key)
             if found is None or not found.alive:
                 self._make_room()

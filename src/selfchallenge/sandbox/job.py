@@ -71,16 +71,11 @@ class Job:
             SandboxError: the zygote or the environment's process is gone.
         """
         with self._session.turn:
-            self._session.activate(self._client, wall)
-            self._child.arm(wall)
-            reply = self._exchange({**request, "tools": list(self._session.tools)}, wall)
-            if isinstance(reply, dict) and not last:
-                self._child.arm(None)
-                broken = self._session.pause(self._client) or self._unasked()
-                if broken is None:
-                    return reply
-                reply = broken
-            return self._finish(reply, wall)
+            try:
+                return self._ask(request, wall, last=last)
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """End it; closing twice is fine."""
@@ -92,6 +87,18 @@ class Job:
             # A session whose process died is reported by its next use.
             with contextlib.suppress(SandboxError):
                 self._session.detach(self._client)
+
+    def _ask(self, request: dict[str, Any], wall: float, *, last: bool) -> dict[str, Any] | Failure:
+        self._session.activate(self._client, wall)
+        self._child.arm(wall)
+        reply = self._exchange({**request, "tools": list(self._session.tools)}, wall)
+        if isinstance(reply, dict) and not last:
+            self._child.arm(None)
+            broken = self._session.pause(self._client) or self._unasked()
+            if broken is None:
+                return reply
+            reply = broken
+        return self._finish(reply, wall)
 
     def _finish(self, reply: Said, wall: float) -> dict[str, Any] | Failure:
         """Kill it and say how it ended; its reply counts only if nothing follows it."""

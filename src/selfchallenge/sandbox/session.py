@@ -145,6 +145,10 @@ class Session:
                     where=op,
                     fix="open a new session",
                 ) from error
+            except BaseException:
+                # Interrupted: a later question would be given the answer to this one.
+                self._end("it was interrupted")
+                raise
         if "error" in reply:
             raise LoadError(
                 f"{self.environment.__name__} cannot show its state: {reply['error']}",

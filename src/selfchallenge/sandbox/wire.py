@@ -37,6 +37,7 @@ STATE_LIMIT = 64 << 20
 
 MAX_DEPTH = 100
 MAX_DIGITS = 4300
+MAX_COLLISIONS = 100
 MAX_FDS = 4
 _PREFIX = struct.Struct("!I")
 
@@ -169,18 +170,24 @@ def _items(value: Any) -> list[Any]:
 
 
 def _read_set(value: Any) -> set[Any]:
-    members = set(_items(value))
+    _check_hashes(_items(value))
+    members = set(value)
     if len(members) != len(value):
         raise WireError("a set has the same member twice")
     return members
 
 
+def _check_hashes(keys: list[Any]) -> None:
+    """Numbers can be chosen so that their hashes are equal, and a set of them takes minutes."""
+    if len(set(map(hash, keys))) < len(keys) - MAX_COLLISIONS:
+        raise WireError("keys that collide")
+
+
 def _read_dict(value: Any) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for pair in _items(value):
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise WireError("a mark without its pairs")
-        found[pair[0]] = pair[1]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in _items(value)):
+        raise WireError("a mark without its pairs")
+    _check_hashes([key for key, _ in value])
+    found: dict[Any, Any] = dict(value)
     if len(found) != len(value):
         raise WireError("a dict has the same key twice")
     return found

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,32 @@ def test_time_between_runs_does_not_count(sandbox, shop):
         assert cell.run("x = 1").ok
         time.sleep(0.7)
         assert cell.run("x").output == "1\n"
+
+
+@pytest.fixture
+def interrupted() -> Iterator[None]:
+    """Ctrl-C in 0.2 seconds."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupted_run_ends_the_cell_and_not_the_session(sandbox, shop, interrupted):
+    with sandbox.cell(shop) as cell:
+        with pytest.raises(KeyboardInterrupt):
+            cell.run("import time\ntime.sleep(5)")
+        assert cell.run("1").status == "crashed"
+    assert honest(sandbox, shop)
+
+
+def test_an_interrupted_question_ends_the_session(sandbox, shop, interrupted):
+    """Or the next question would be given the answer to this one."""
+    with pytest.raises(KeyboardInterrupt):
+        shop.call("wait", [0.5])
+    with pytest.raises(SandboxError, match="it was interrupted"):
+        shop.digest()
 
 
 def test_a_closed_cell_says_so(sandbox, shop):

@@ -185,6 +185,17 @@ def test_malformed_bytes_are_refused(data):
         decode(data)
 
 
+@pytest.mark.parametrize("mark", ["$set", "$frozenset", "$dict"])
+def test_numbers_with_one_hash_are_refused(mark):
+    """Fifty thousand of them would keep a set busy for minutes."""
+    numbers = [n * (2**61 - 1) for n in range(1, 50_000)]
+    members = [[n, 0] for n in numbers] if mark == "$dict" else numbers
+    with pytest.raises(WireError, match="collide"):
+        decode(json.dumps({mark: members}).encode())
+    assert decode(encode(set(range(50_000)))) == set(range(50_000))
+    assert decode(encode({-1, -2, 0, 2**61 - 1})) == {-1, -2, 0, 2**61 - 1}
+
+
 def test_a_pair_of_surrogates_is_one_character():
     assert decode(b'"\\ud83d\\ude00"') == "\U0001f600"
 
