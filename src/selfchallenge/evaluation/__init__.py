@@ -1,0 +1,1 @@
+"""Measures: scores on held-out tasks, with intervals and paired comparisons."""

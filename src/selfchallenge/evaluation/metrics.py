@@ -1,0 +1,211 @@
+"""Numbers about outcomes: pass@k, pass^k, 95 % intervals, and before against after.
+
+The paper reports Pass@1 on 34 to 115 tasks without error bars (tables 1 and 2); every score here
+has an interval, and two scores on the same tasks are compared task by task. Pure functions, no
+dependencies, and the same result every time.
+
+Tasks are the unit of resampling: trials of one task are not independent of each other. When every
+task has one outcome (one trial, or all of its trials agree) a score is a plain proportion and its
+interval is Wilson's, which stays honest near 0 and 1, where a bootstrap collapses. Otherwise it is
+the percentile bootstrap over tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+Interval = tuple[float, float]
+"""Lower and upper end of a 95 % interval."""
+
+Outcomes = Mapping[str, Sequence[bool]]
+"""For each task whether each of its trials passed."""
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+DRAWS = 10_000
+"""Resamples of a bootstrap; the ends of the interval then move by less than a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How often tasks are passed.
+
+    Attributes:
+        pass_at_1: mean over tasks of the share of trials passed, 0 to 1.
+        ci95: its 95 % interval.
+        n: number of tasks.
+        trials: fewest trials of a task; 0 without tasks.
+        pass_at_trials: share of tasks passed in at least one of `trials` trials.
+        pass_hat_trials: share of tasks passed in all of `trials` trials.
+    """
+
+    pass_at_1: float
+    ci95: Interval
+    n: int
+    trials: int = 1
+    pass_at_trials: float = 0.0
+    pass_hat_trials: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """`pass@1`, `ci95` and `n`; with several trials also their number k, `pass@k`, `pass^k`."""
+        plain = {"pass@1": self.pass_at_1, "ci95": list(self.ci95), "n": self.n}
+        if self.trials < 2:
+            return plain
+        return plain | {
+            "trials": self.trials,
+            f"pass@{self.trials}": self.pass_at_trials,
+            f"pass^{self.trials}": self.pass_hat_trials,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two scores on the same tasks.
+
+    Attributes:
+        difference: second score minus first, -1 to 1.
+        ci95: its 95 % interval, by a paired bootstrap over tasks.
+        n: number of tasks that both have.
+        gained: tasks that pass more often in the second.
+        lost: tasks that pass less often in the second.
+        p: two-sided p-value of the exact sign test over gained and lost tasks; with one trial a
+            task this is the exact McNemar test.
+    """
+
+    difference: float
+    ci95: Interval
+    n: int
+    gained: int
+    lost: int
+    p: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes under their names."""
+        return {
+            "difference": self.difference,
+            "ci95": list(self.ci95),
+            "n": self.n,
+            "gained": self.gained,
+            "lost": self.lost,
+            "p": self.p,
+        }
+
+
+def score(outcomes: Outcomes) -> Score:
+    """The score of trials grouped by task; 0 with the interval [0, 1] when there are none."""
+    trials = [list(passed) for passed in outcomes.values() if passed]
+    if not trials:
+        return Score(0.0, (0.0, 1.0), 0, trials=0)
+    rates = [fmean(passed) for passed in trials]
+    k = min(map(len, trials))
+    counts = [(len(passed), sum(passed)) for passed in trials]
+    return Score(
+        pass_at_1=fmean(rates),
+        ci95=proportion_interval(rates),
+        n=len(rates),
+        trials=k,
+        pass_at_trials=fmean(pass_at_k(n, c, k) for n, c in counts),
+        pass_hat_trials=fmean(pass_hat_k(n, c, k) for n, c in counts),
+    )
+
+
+def compare(before: Outcomes, after: Outcomes) -> Comparison:
+    """Compare two measurements over the tasks that both hold."""
+    tasks = sorted(task for task in before if before[task] and after.get(task))
+    differences = [fmean(after[task]) - fmean(before[task]) for task in tasks]
+    if not tasks:
+        return Comparison(0.0, (-1.0, 1.0), 0, 0, 0, 1.0)
+    gained = sum(difference > 0 for difference in differences)
+    lost = sum(difference < 0 for difference in differences)
+    return Comparison(
+        difference=fmean(differences),
+        ci95=bootstrap(differences),
+        n=len(tasks),
+        gained=gained,
+        lost=lost,
+        p=sign_test(gained, lost),
+    )
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that at least one of k trials passes, unbiased from n trials of which c passed.
+
+    1 - C(n-c, k) / C(n, k) (Chen et al. 2021, equation 1).
+
+    Raises:
+        ValueError: not 0 <= c <= n, or not 1 <= k <= n.
+    """
+    _check_counts(n, c, k)
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def pass_hat_k(n: int, c: int, k: int) -> float:
+    """Chance that all of k trials pass (pass^k), unbiased from n trials of which c passed.
+
+    C(c, k) / C(n, k) (Yao et al. 2024, tau-bench).
+
+    Raises:
+        ValueError: not 0 <= c <= n, or not 1 <= k <= n.
+    """
+    _check_counts(n, c, k)
+    return math.comb(c, k) / math.comb(n, k)
+
+
+def proportion_interval(rates: Sequence[float]) -> Interval:
+    """95 % interval of the mean of rates between 0 and 1, one for each task."""
+    if all(rate in (0.0, 1.0) for rate in rates):
+        return wilson(int(sum(rates)), len(rates))
+    return bootstrap(rates)
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Wilson's 95 % score interval of a proportion; [0, 1] when n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / n, Z95**2
+    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    # Exactly 0 and 1 at the ends, where rounding would leave 1e-17.
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == n else middle + half
+    return low, high
+
+
+def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Percentile 95 % interval of the mean of `values`, resampled with replacement.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("a bootstrap needs at least one value")
+    rng = random.Random(seed)  # noqa: S311 - statistics, not secrets
+    n = len(values)
+    means = sorted(fmean(rng.choices(values, k=n)) for _ in range(draws))
+    return _quantile(means, 0.025), _quantile(means, 0.975)
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Two-sided exact p-value of `gained` against `lost` under a fair coin; 1 when both are 0."""
+    n = gained + lost
+    tail = sum(math.comb(n, i) for i in range(min(gained, lost) + 1)) / (1 << n)
+    return min(1.0, 2 * tail)
+
+
+def _quantile(ordered: Sequence[float], q: float) -> float:
+    position = q * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _check_counts(n: int, c: int, k: int) -> None:
+    if not 0 <= c <= n:
+        raise ValueError(f"{c} of {n} trials cannot have passed")
+    if not 1 <= k <= n:
+        raise ValueError(f"k is {k}, but there are {n} trials")

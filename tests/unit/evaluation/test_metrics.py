@@ -1,0 +1,175 @@
+"""Known values and general rules of scores, intervals and comparisons."""
+
+from itertools import combinations
+from math import comb
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfchallenge.evaluation.metrics import (
+    bootstrap,
+    compare,
+    pass_at_k,
+    pass_hat_k,
+    score,
+    sign_test,
+    wilson,
+)
+
+counts = st.integers(1, 8).flatmap(
+    lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
+)
+trials = st.dictionaries(
+    st.text(min_size=1, max_size=3), st.lists(st.booleans(), max_size=4), max_size=12
+)
+
+
+@given(counts)
+def test_pass_at_k_and_pass_hat_k_count_the_subsets_of_k_trials(numbers):
+    n, c, k = numbers
+    outcomes = [True] * c + [False] * (n - c)
+    draws = list(combinations(outcomes, k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+    assert pass_hat_k(n, c, k) == pytest.approx(sum(map(all, draws)) / len(draws))
+
+
+def test_known_values_of_pass_at_k():
+    assert pass_at_k(200, 3, 10) == pytest.approx(1 - comb(197, 10) / comb(200, 10))
+    assert pass_at_k(4, 1, 1) == 0.25
+    assert pass_hat_k(4, 3, 2) == 0.5
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_impossible_counts_are_refused(n, c, k):
+    for function in (pass_at_k, pass_hat_k):
+        with pytest.raises(ValueError, match="trials"):
+            function(n, c, k)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        # R: binom::binom.wilson, and prop.test(correct = FALSE)
+        (20, 100, 0.1333669, 0.2888292),
+        (5, 10, 0.2365931, 0.7634069),
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+        (1, 1, 0.2065493, 1.0),
+    ],
+)
+def test_known_values_of_wilson(successes, n, low, high):
+    assert wilson(successes, n) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_wilson_without_trials_knows_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_rate_and_mirrors(pair):
+    successes, n = pair
+    low, high = wilson(successes, n)
+    assert 0.0 <= low <= successes / n <= high <= 1.0
+    other_low, other_high = wilson(n - successes, n)
+    assert (low, high) == pytest.approx((1 - other_high, 1 - other_low))
+
+
+def test_bootstrap_is_near_the_normal_interval_and_repeats():
+    values = [0.0] * 60 + [1.0] * 40
+    low, high = bootstrap(values)
+    assert (low, high) == pytest.approx((0.304, 0.496), abs=0.015)
+    assert bootstrap(values) == (low, high)
+
+
+def test_bootstrap_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        bootstrap([])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+@settings(max_examples=40)
+def test_bootstrap_stays_between_the_extremes(values):
+    low, high = bootstrap(values, draws=200)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (8, 1, 0.0390625), (10, 10, 1.0), (20, 3, 0.000488)],
+)
+def test_known_values_of_the_sign_test(gained, lost, p):
+    assert sign_test(gained, lost) == pytest.approx(p, abs=1e-6)
+    assert sign_test(lost, gained) == sign_test(gained, lost)
+
+
+def test_one_trial_a_task_gives_a_plain_proportion():
+    found = score({str(i): [i < 20] for i in range(100)})
+    assert found.pass_at_1 == pytest.approx(0.2)
+    assert found.ci95 == wilson(20, 100)
+    assert found.to_json() == {"pass@1": pytest.approx(0.2), "ci95": list(found.ci95), "n": 100}
+
+
+def test_several_trials_give_pass_at_and_pass_hat():
+    found = score({"a": [True, False], "b": [True, True], "c": [False, False], "d": [True, False]})
+    shown = found.to_json()
+    assert shown["pass@1"] == 0.5
+    assert (shown["trials"], shown["pass@2"], shown["pass^2"]) == (2, 0.75, 0.25)
+    assert found.ci95[0] < 0.5 < found.ci95[1]
+
+
+def test_trials_that_agree_keep_an_interval():
+    found = score({str(i): [True, True] for i in range(10)})
+    assert found.ci95 == wilson(10, 10)
+    assert found.ci95[0] < 1
+
+
+def test_no_tasks_no_knowledge():
+    assert score({}).to_json() == {"pass@1": 0.0, "ci95": [0.0, 1.0], "n": 0}
+    assert compare({}, {"a": [True]}).to_json() == {
+        "difference": 0.0,
+        "ci95": [-1.0, 1.0],
+        "n": 0,
+        "gained": 0,
+        "lost": 0,
+        "p": 1.0,
+    }
+
+
+@given(trials)
+@settings(max_examples=25, deadline=None)
+def test_a_score_lies_in_its_interval(outcomes):
+    found = score(outcomes)
+    assert found.ci95[0] - 1e-9 <= found.pass_at_1 <= found.ci95[1] + 1e-9
+    assert found.pass_hat_trials - 1e-9 <= found.pass_at_1 <= found.pass_at_trials + 1e-9 or (
+        found.n == 0
+    )
+    assert found.n == sum(bool(passed) for passed in outcomes.values())
+
+
+@given(trials, trials)
+@settings(max_examples=15, deadline=None)
+def test_a_comparison_turns_its_sign_when_the_sides_are_swapped(before, after):
+    there, back = compare(before, after), compare(after, before)
+    assert there.difference == pytest.approx(-back.difference)
+    assert (there.gained, there.lost, there.p) == (back.lost, back.gained, back.p)
+    assert there.n == back.n == len([t for t in before if before[t] and after.get(t)])
+
+
+def test_a_comparison_pairs_tasks_and_ignores_the_others():
+    before = {"a": [False], "b": [True], "c": [False], "only before": [True]}
+    after = {"a": [True], "b": [True], "c": [True], "only after": [False]}
+    found = compare(before, after)
+    assert (found.n, found.gained, found.lost) == (3, 2, 0)
+    assert found.difference == pytest.approx(2 / 3)
+    assert found.p == 0.5
+    assert found.ci95[0] <= found.difference <= found.ci95[1]
+
+
+def test_pairing_is_sharper_than_two_intervals():
+    before = {str(i): [i < 50] for i in range(100)}
+    after = {str(i): [i < 60] for i in range(100)}
+    assert score(before).ci95[1] > score(after).ci95[0]
+    found = compare(before, after)
+    assert found.ci95[0] > 0
+    assert found.p < 0.01
