@@ -1,0 +1,1 @@
+"""Shows: the page of a run, and the table at its end."""
