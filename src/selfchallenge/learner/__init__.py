@@ -1,0 +1,1 @@
+"""Learns from verified outcomes; the only room that may import torch at the top (section 3.3)."""

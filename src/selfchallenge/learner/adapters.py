@@ -1,0 +1,85 @@
+"""Which parameters are trained, how they are saved, and how they get into the model for use.
+
+LoRA adapters are trained beside frozen weights and saved on their own. For evaluation they are
+added into the weights of the model in memory: unmerged, every decoded token would pass through two
+more small matrices per layer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+
+def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
+    """Make the trained parameters the only ones that require gradients.
+
+    Args:
+        module: causal language model; its linear layers are wrapped in place.
+        name: what the saved adapter calls its base model.
+        rank: rank of the adapters on all linear layers; 0 trains all weights and no adapter.
+        alpha: the adapters' scale is alpha / rank.
+        seed: of their initial values.
+
+    Returns:
+        What `settle`, `detach` and `save` want: the adapted model, or `module` for rank 0.
+    """
+    if not rank:
+        module.requires_grad_(requires_grad=True)
+        return module
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers by a name that is about to change.
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            target_modules="all-linear",
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        adapted = get_peft_model(module, config)
+    adapted.peft_config["default"].base_model_name_or_path = name
+    return adapted
+
+
+def save(adapted: Any, directory: Path) -> None:
+    """Write the adapter (unmerged), or the whole model when there is none."""
+    if isinstance(adapted, PeftModel):
+        # The vocabulary never changes; asking whether it did would look the base model up online.
+        adapted.save_pretrained(directory, save_embedding_layers=False)
+    else:
+        adapted.save_pretrained(directory)
+
+
+def settle(adapted: Any) -> None:
+    """Add the adapter into the weights and take it off; the module has plain layers again."""
+    if isinstance(adapted, PeftModel):
+        adapted.merge_and_unload()
+    adapted.requires_grad_(requires_grad=False)
+
+
+def detach(adapted: Any) -> None:
+    """Take the adapter off and forget it; without an adapter the weights stay as they are."""
+    if isinstance(adapted, PeftModel):
+        adapted.unload()
+    adapted.requires_grad_(requires_grad=False)
+
+
+def restore(module: Any, directory: Path) -> None:
+    """Put what `save` wrote into the untrained model, ready for use."""
+    if (directory / "adapter_config.json").exists():
+        settle(PeftModel.from_pretrained(module, directory))
+        return
+    trained = AutoModelForCausalLM.from_pretrained(directory, dtype=module.dtype)
+    module.load_state_dict(trained.state_dict())
+
+
+def trained_parameters(adapted: Any) -> dict[str, torch.nn.Parameter]:
+    """The parameters that require gradients, by name."""
+    return {name: p for name, p in adapted.named_parameters() if p.requires_grad}

@@ -1,0 +1,125 @@
+"""From episodes to training samples: the one place where masks are made (paper, equation 2).
+
+What is trained is what was sampled: the ids come from the episode and are never made from text
+again, and a token counts towards the loss only when the model itself sampled it. Instructions, tool
+documentation, observations and forced beginnings are read and never learned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from selfchallenge.episode import Episode
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One token sequence to learn from.
+
+    Attributes:
+        ids: token ids of the whole conversation, length n.
+        mask: True where the model sampled the token, length n.
+        logprobs: log-probability of each sampled token when it was drawn, length sum(mask).
+        weight: factor of every sampled token in the loss.
+        task: id of the task.
+    """
+
+    ids: tuple[int, ...]
+    mask: tuple[bool, ...]
+    logprobs: tuple[float, ...]
+    weight: float = 1.0
+    task: str = ""
+
+    @property
+    def trained(self) -> int:
+        """How many tokens count towards the loss."""
+        return sum(self.mask)
+
+    @property
+    def length(self) -> int:
+        """Ids up to the last trained one; nothing after it matters."""
+        return max((i + 1 for i, sampled in enumerate(self.mask) if sampled), default=0)
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """What can be trained, and how many episodes were left out for which reason."""
+
+    samples: tuple[Sample, ...]
+    dropped: Mapping[str, int]
+
+
+def samples_from(episodes: Iterable[Episode], max_length: int) -> SampleSet:
+    """One sample per episode, in order; what cannot be trained is counted with its reason.
+
+    Args:
+        episodes: episodes of any outcome; choose first with `select_successes`.
+        max_length: longest sequence in tokens, counted up to the last sampled one.
+    """
+    samples: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    for episode in episodes:
+        sample = _sample(episode)
+        reason = _defect(sample, max_length)
+        if reason:
+            dropped[reason] += 1
+        else:
+            samples.append(sample)
+    return SampleSet(tuple(samples), dict(dropped))
+
+
+def _sample(episode: Episode) -> Sample:
+    turns = episode.turns
+    return Sample(
+        ids=tuple(i for turn in turns for i in turn.token_ids),
+        mask=tuple(m for turn in turns for m in turn.mask),
+        logprobs=tuple(p for turn in turns for p in turn.logprobs),
+        task=episode.task,
+    )
+
+
+def _defect(sample: Sample, max_length: int) -> str:
+    """Why a sample cannot be trained, empty when it can."""
+    if not sample.ids:
+        return "no tokens recorded (the model does not show them)"
+    if len(sample.mask) != len(sample.ids):
+        return "more log-probabilities than tokens"
+    if not sample.trained:
+        return "no sampled token"
+    if sample.mask[0]:
+        return "nothing stands before the first sampled token"
+    if sample.length > max_length:
+        return f"longer than {max_length} tokens"
+    return ""
+
+
+def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[Episode]:
+    """Training episodes of reward 1: each sequence once, and of each task the first few only.
+
+    The limit keeps tasks that are solved every time from drowning the ones solved once. The result
+    is in the order of task and attempt, whatever the order of the input.
+
+    Args:
+        episodes: episodes of any phase; only those of phase `train` are considered.
+        per_task_limit: at most this many of one task.
+    """
+    chosen: list[Episode] = []
+    seen: set[object] = set()
+    taken: Counter[str] = Counter()
+    for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
+        if episode.phase != "train" or episode.reward != 1.0:
+            continue
+        told = _identity(episode)
+        if told not in seen and taken[episode.task] < per_task_limit:
+            seen.add(told)
+            taken[episode.task] += 1
+            chosen.append(episode)
+    return chosen
+
+
+def _identity(episode: Episode) -> object:
+    """The token sequence, or the texts of an episode whose model shows no tokens."""
+    ids = tuple(i for turn in episode.turns for i in turn.token_ids)
+    return ids or tuple((turn.role, turn.content) for turn in episode.turns)

@@ -1,0 +1,98 @@
+from conftest import make_episode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfchallenge.episode import Episode, Turn
+from selfchallenge.learner.samples import Sample, samples_from, select_successes
+
+
+def spoken(ids, sampled):
+    return Turn(role="assistant", content="x", token_ids=ids, logprobs=(-0.5,) * sampled)
+
+
+def with_turns(*turns):
+    return make_episode().model_copy(update={"turns": turns})
+
+
+ids = st.lists(st.integers(0, 9), max_size=6)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ids, ids), min_size=1, max_size=5))
+def test_exactly_the_sampled_tokens_are_trained(pieces):
+    turns = [spoken((*before, *sampled), len(sampled)) for before, sampled in pieces]
+    found = samples_from([with_turns(*turns)], 10_000)
+
+    expected = [
+        (i, mark) for b, s in pieces for part, mark in ((b, False), (s, True)) for i in part
+    ]
+    if found.samples:
+        (sample,) = found.samples
+        assert list(zip(sample.ids, sample.mask, strict=True)) == expected
+        assert len(sample.logprobs) == sample.trained == sum(mark for _, mark in expected)
+    else:
+        assert not any(mark for _, mark in expected) or expected[0][1]
+    assert len(found.samples) + sum(found.dropped.values()) == 1
+
+
+def test_what_cannot_be_trained_is_counted_with_its_reason():
+    found = samples_from(
+        [
+            with_turns(Turn(role="user", content="hello"), Turn(role="assistant", content="hi")),
+            with_turns(spoken((1, 2, 3), 0)),
+            with_turns(spoken((1, 2, 3), 3)),
+            with_turns(spoken((1, 2), 3)),
+            with_turns(spoken(tuple(range(60)), 1)),
+            make_episode(),
+        ],
+        max_length=59,
+    )
+    assert len(found.samples) == 1
+    assert found.dropped == {
+        "no tokens recorded (the model does not show them)": 1,
+        "no sampled token": 1,
+        "nothing stands before the first sampled token": 1,
+        "more log-probabilities than tokens": 1,
+        "longer than 59 tokens": 1,
+    }
+
+
+def test_tokens_after_the_last_sampled_one_do_not_count_as_length():
+    sample = Sample((1, 2, 3, 4), (False, True, False, False), (-1.0,))
+    assert (sample.length, sample.trained) == (2, 1)
+    assert samples_from([with_turns(spoken((1, 2), 1), spoken((3,) * 50, 0))], 2).samples
+
+
+def test_successes_are_of_the_training_phase_and_of_reward_one():
+    chosen = select_successes(
+        [
+            make_episode("a", 0, reward=0.0),
+            make_episode("a", 1),
+            make_episode("a", 2, phase="before"),
+            make_episode("a", 3, phase="after"),
+            make_episode("a", 4, reward=0.99),
+        ],
+        per_task_limit=9,
+    )
+    assert [episode.key for episode in chosen] == ["train/a/1"]
+
+
+def test_the_same_sequence_counts_once_also_without_tokens():
+    same = make_episode("a", 0)
+    silent = with_turns(Turn(role="assistant", content="hi"))
+    other = with_turns(Turn(role="assistant", content="ho"))
+    episodes = [
+        same,
+        same.model_copy(update={"attempt": 1}),
+        silent,
+        silent.model_copy(update={"attempt": 2}),
+        other.model_copy(update={"attempt": 3}),
+    ]
+    assert [e.key for e in select_successes(episodes, 9)] == ["train/a/0", "train/t/0", "train/t/3"]
+
+
+@settings(deadline=None)
+@given(st.permutations([(t, a) for t in "abc" for a in range(4)]))
+def test_a_task_gives_its_first_successes_whatever_the_order(keys):
+    chosen: list[Episode] = select_successes([make_episode(t, a) for t, a in keys], 2)
+    assert [(e.task, e.attempt) for e in chosen] == [(t, a) for t in "abc" for a in (0, 1)]
