@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -64,36 +64,29 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Paired:
     """Two scores on the same tasks.
 
     Attributes:
         difference: second score minus first, -1 to 1.
         ci95: its 95 % interval, by a paired bootstrap over tasks.
-        n: number of tasks that both have.
+        p_value: two-sided p-value of the exact sign test over gained and lost tasks; with one trial
+            a task this is the exact McNemar test.
         gained: tasks that pass more often in the second.
         lost: tasks that pass less often in the second.
-        p: two-sided p-value of the exact sign test over gained and lost tasks; with one trial a
-            task this is the exact McNemar test.
+        n: number of tasks that both have.
     """
 
     difference: float
     ci95: Interval
-    n: int
+    p_value: float
     gained: int
     lost: int
-    p: float
+    n: int
 
     def to_json(self) -> dict[str, Any]:
         """All attributes under their names."""
-        return {
-            "difference": self.difference,
-            "ci95": list(self.ci95),
-            "n": self.n,
-            "gained": self.gained,
-            "lost": self.lost,
-            "p": self.p,
-        }
+        return {**asdict(self), "ci95": list(self.ci95)}
 
 
 def score(outcomes: Outcomes) -> Score:
@@ -114,21 +107,30 @@ def score(outcomes: Outcomes) -> Score:
     )
 
 
-def compare(before: Outcomes, after: Outcomes) -> Comparison:
-    """Compare two measurements over the tasks that both hold."""
-    tasks = sorted(task for task in before if before[task] and after.get(task))
-    differences = [fmean(after[task]) - fmean(before[task]) for task in tasks]
-    if not tasks:
-        return Comparison(0.0, (-1.0, 1.0), 0, 0, 0, 1.0)
+def compare(before: Outcomes, after: Outcomes) -> Paired:
+    """Compare the trials of two measurements over the tasks that both hold."""
+    sides = [{t: fmean(passed) for t, passed in side.items() if passed} for side in (before, after)]
+    return paired(*sides)
+
+
+def paired(before: Mapping[str, float], after: Mapping[str, float]) -> Paired:
+    """Compare the rates of two measurements over the tasks that both hold.
+
+    Raises:
+        ValueError: a rate is not between 0 and 1.
+    """
+    tasks = sorted(before.keys() & after.keys())
+    _check_rates([side[task] for side in (before, after) for task in tasks])
+    differences = [after[task] - before[task] for task in tasks]
     gained = sum(difference > 0 for difference in differences)
     lost = sum(difference < 0 for difference in differences)
-    return Comparison(
-        difference=fmean(differences),
-        ci95=bootstrap(differences),
-        n=len(tasks),
+    return Paired(
+        difference=fmean(differences) if differences else 0.0,
+        ci95=_difference_interval(differences),
+        p_value=sign_test(gained, lost),
         gained=gained,
         lost=lost,
-        p=sign_test(gained, lost),
+        n=len(tasks),
     )
 
 
@@ -154,6 +156,18 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
     """
     _check_counts(n, c, k)
     return math.comb(c, k) / math.comb(n, k)
+
+
+def interval(rates: Sequence[float], *, trials: int) -> Interval:
+    """95 % interval of the mean of `rates`: for each task the share of its `trials` that passed.
+
+    Raises:
+        ValueError: a rate is not between 0 and 1, or not 0 or 1 when there is one trial.
+    """
+    _check_rates(rates)
+    if trials == 1 and any(rate not in (0, 1) for rate in rates):
+        raise ValueError("one trial a task either passes or does not: rates must be 0 or 1")
+    return proportion_interval(rates)
 
 
 def proportion_interval(rates: Sequence[float]) -> Interval:
@@ -197,11 +211,28 @@ def sign_test(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def _difference_interval(differences: Sequence[float]) -> Interval:
+    if not differences:
+        return -1.0, 1.0
+    if min(differences) == max(differences):
+        # Resampling equal values would claim certainty. What they say is Wilson's bound on the
+        # share of tasks that differ, with none of n seen.
+        slack = wilson(0, len(differences))[1]
+        return max(-1.0, differences[0] - slack), min(1.0, differences[0] + slack)
+    return bootstrap(differences)
+
+
 def _quantile(ordered: Sequence[float], q: float) -> float:
     position = q * (len(ordered) - 1)
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _check_rates(rates: Sequence[float]) -> None:
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{rate} is no share of trials: rates lie between 0 and 1")
 
 
 def _check_counts(n: int, c: int, k: int) -> None:

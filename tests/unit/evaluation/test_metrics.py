@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from selfchallenge.evaluation.metrics import (
     bootstrap,
     compare,
+    interval,
+    paired,
     pass_at_k,
     pass_hat_k,
     score,
@@ -132,7 +134,7 @@ def test_no_tasks_no_knowledge():
         "n": 0,
         "gained": 0,
         "lost": 0,
-        "p": 1.0,
+        "p_value": 1.0,
     }
 
 
@@ -152,7 +154,7 @@ def test_a_score_lies_in_its_interval(outcomes):
 def test_a_comparison_turns_its_sign_when_the_sides_are_swapped(before, after):
     there, back = compare(before, after), compare(after, before)
     assert there.difference == pytest.approx(-back.difference)
-    assert (there.gained, there.lost, there.p) == (back.lost, back.gained, back.p)
+    assert (there.gained, there.lost, there.p_value) == (back.lost, back.gained, back.p_value)
     assert there.n == back.n == len([t for t in before if before[t] and after.get(t)])
 
 
@@ -162,7 +164,7 @@ def test_a_comparison_pairs_tasks_and_ignores_the_others():
     found = compare(before, after)
     assert (found.n, found.gained, found.lost) == (3, 2, 0)
     assert found.difference == pytest.approx(2 / 3)
-    assert found.p == 0.5
+    assert found.p_value == 0.5
     assert found.ci95[0] <= found.difference <= found.ci95[1]
 
 
@@ -172,4 +174,37 @@ def test_pairing_is_sharper_than_two_intervals():
     assert score(before).ci95[1] > score(after).ci95[0]
     found = compare(before, after)
     assert found.ci95[0] > 0
-    assert found.p < 0.01
+    assert found.p_value < 0.01
+
+
+def test_one_trial_is_wilson_and_several_are_a_bootstrap_over_tasks():
+    assert interval([1.0, 0.0, 1.0, 1.0], trials=1) == wilson(3, 4)
+    assert interval([], trials=1) == interval([], trials=4) == (0.0, 1.0)
+    many = [0.0, 0.25, 0.5, 0.75, 1.0] * 40
+    half = 1.96 * (0.125 / 200) ** 0.5
+    assert interval(many, trials=4) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
+
+
+@pytest.mark.parametrize(("rates", "trials"), [([1.5], 4), ([-0.1], 4), ([float("nan")], 4)])
+def test_impossible_rates_are_refused(rates, trials):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval(rates, trials=trials)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        paired({"a": rates[0]}, {"a": 1.0})
+
+
+def test_one_trial_with_a_rate_between_is_refused():
+    with pytest.raises(ValueError, match="one trial"):
+        interval([0.5], trials=1)
+
+
+def test_rates_pair_like_the_trials_they_stand_for():
+    before = {"a": [False, True], "b": [True, True], "c": [False, False]}
+    after = {"a": [True, True], "b": [True, False], "c": [True, True]}
+    rates = [{t: sum(passed) / 2 for t, passed in side.items()} for side in (before, after)]
+    assert paired(*rates) == compare(before, after)
+
+
+def test_nothing_changed_is_not_certainty():
+    same = dict.fromkeys(map(str, range(20)), 1.0)
+    assert paired(same, same).ci95 == (-wilson(0, 20)[1], wilson(0, 20)[1])
