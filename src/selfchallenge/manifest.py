@@ -17,9 +17,8 @@ from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import FORMAT, RunDirectory
 
-FORMAT = 1
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
 

@@ -23,15 +23,90 @@ from selfchallenge.errors import RecordError, StorageError, UsageError
 
 T = TypeVar("T", bound=BaseModel)
 
+FORMAT = 1
+"""Of a run directory; `run.json` holds it under `format`."""
+
 LONGEST_LINE = 16 * 2**20
 """Bytes of a line in a user's file; longer ones are rejected unread."""
 
 
-class RunDirectory:
+class RunFiles:
+    """A run's folder to look at, also while another process writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def view(cls, path: str | Path) -> RunFiles:
+        """Look at a run directory without taking hold of it.
+
+        Raises:
+            UsageError: it is no run directory.
+            StorageError: it was written by a version that this one cannot read.
+        """
+        found = RunFiles(_existing(Path(path)))
+        found.check_format()
+        return found
+
+    @overload
+    def read(self, name: str) -> list[dict[str, Any]]: ...
+    @overload
+    def read(self, name: str, kind: type[T]) -> list[T]: ...
+    def read(self, name: str, kind: type[T] | None = None) -> list[T] | list[dict[str, Any]]:
+        """All whole records of a file, in order; a torn last line is left out.
+
+        Raises:
+            RecordError: a line before the last is malformed: somebody else wrote to the file.
+            StorageError: the file cannot be read.
+        """
+        file = self.path / name
+        if not file.exists():
+            return []
+        with storage(file):
+            data = file.read_bytes()
+        lines = data[: _whole(data)].split(b"\n")
+        return [_parse(line, kind, file, number) for number, line in enumerate(lines, 1) if line]
+
+    def read_json(self, name: str) -> Any:
+        """The value of a whole file, None when there is none.
+
+        Raises:
+            RecordError: the file holds no JSON.
+            StorageError: the file cannot be read.
+        """
+        file = self.path / name
+        if not file.exists():
+            return None
+        with storage(file):
+            data = file.read_bytes()
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise RecordError(
+                f"not JSON: {error}", where=str(file), fix="delete the file and run again"
+            ) from error
+
+    def check_format(self) -> None:
+        """Refuse a run whose `run.json` has another format than this version writes.
+
+        Raises:
+            StorageError: its format is another.
+        """
+        manifest = self.read_json("run.json")
+        found = manifest.get("format") if isinstance(manifest, dict) else "unknown"
+        if manifest is not None and found != FORMAT:
+            raise StorageError(
+                f"this run directory has format {found}, this version reads format {FORMAT}",
+                where=str(self.path / "run.json"),
+                fix="use the version of selfchallenge that wrote it, or another --out",
+            )
+
+
+class RunDirectory(RunFiles):
     """A run's folder, held exclusively from `open` to `close` (a context manager)."""
 
     def __init__(self, path: Path, lock: int) -> None:
-        self.path = path
+        super().__init__(path)
         self._lock = lock
         self._mended: set[str] = set()
 
@@ -41,29 +116,21 @@ class RunDirectory:
 
         Raises:
             UsageError: it does not exist and is not to be created, or is no run directory.
-            StorageError: another process holds it, or it cannot be written.
+            StorageError: another process holds it, it cannot be written, or it was written by a
+                version that this one cannot read.
         """
-        path = Path(path)
-        if not create and not (path / "run.json").exists():
-            raise UsageError(
-                "this is no run directory", where=str(path), fix="selfchallenge run ENV --out DIR"
-            )
+        path = Path(path) if create else _existing(Path(path))
         with storage(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-            os.close(lock)
-            raise StorageError(
-                f"process {holder or '?'} is using this run directory",
-                where=str(path),
-                fix="wait for it to end, or give another --out",
-            ) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        return cls(path, lock)
+            try:
+                _hold(lock, path)
+                found = cls(path, lock)
+                found.check_format()
+            except BaseException:
+                os.close(lock)
+                raise
+        return found
 
     def append(self, name: str, record: BaseModel | Mapping[str, Any]) -> None:
         """Add one record as one synced line.
@@ -77,56 +144,26 @@ class RunDirectory:
         with storage(file):
             self._mend(name)
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            size = os.fstat(handle).st_size
             try:
-                size = os.fstat(handle).st_size
-                try:
-                    _write_all(handle, line)
-                    os.fsync(handle)
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(handle, size)
-                    raise
+                _write_all(handle, line)
+                os.fsync(handle)
+            except BaseException:
+                # Half a line must not be left for the next append, not even by Ctrl-C.
+                self._mended.discard(name)
+                os.ftruncate(handle, size)
+                raise
             finally:
                 os.close(handle)
 
-    @overload
-    def read(self, name: str) -> list[dict[str, Any]]: ...
-    @overload
-    def read(self, name: str, kind: type[T]) -> list[T]: ...
-    def read(self, name: str, kind: type[T] | None = None) -> list[T] | list[dict[str, Any]]:
-        """All whole records of a file, in order; a torn last line is left out.
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a whole file, atomically.
 
         Raises:
-            RecordError: a line before the last is malformed: somebody else wrote to the file.
+            StorageError: the disk is full or the file cannot be written.
         """
-        file = self.path / name
-        if not file.exists():
-            return []
-        with storage(file):
-            data = file.read_bytes()
-        lines = data[: data.rfind(b"\n") + 1].splitlines()
-        return [_parse(line, kind, file, number) for number, line in enumerate(lines, 1) if line]
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Replace a whole file, atomically."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
         replace_file(self.path / name, text.encode("utf-8", "surrogatepass"))
-
-    def read_json(self, name: str) -> Any:
-        """The value of a whole file, None when there is none.
-
-        Raises:
-            RecordError: the file holds no JSON.
-        """
-        file = self.path / name
-        if not file.exists():
-            return None
-        try:
-            return json.loads(file.read_text("utf-8"))
-        except ValueError as error:
-            raise RecordError(
-                f"not JSON: {error}", where=str(file), fix="delete the file and run again"
-            ) from error
 
     def close(self) -> None:
         """Let go of the directory; closing twice is fine."""
@@ -151,9 +188,43 @@ class RunDirectory:
         if name in self._mended or not file.exists():
             return
         with file.open("rb+") as handle:
-            data = handle.read()
-            handle.truncate(data.rfind(b"\n") + 1)
+            handle.truncate(_whole(handle.read()))
         self._mended.add(name)
+
+
+def _existing(path: Path) -> Path:
+    if not (path / "run.json").exists():
+        raise UsageError(
+            "this is no run directory", where=str(path), fix="selfchallenge run ENV --out DIR"
+        )
+    return path
+
+
+def _hold(lock: int, path: Path) -> None:
+    """Lock the file, or say which process did; the lock goes with the process, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        raise StorageError(
+            f"process {holder or '?'} is using this run directory",
+            where=str(path),
+            fix="wait for it to end, or give another --out",
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes of a file of records are whole lines; only what stands last can be torn."""
+    end = data.rfind(b"\n") + 1
+    begin = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    try:
+        json.loads(data[begin:end])
+    except ValueError:
+        # When a whole machine goes down, a line can keep its length and lose its content.
+        return begin
+    return end
 
 
 def replace_file(file: Path, data: bytes) -> None:
@@ -198,7 +269,7 @@ def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | Rec
         StorageError: it cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise UsageError("no such file", where=str(path), fix="give a file with one JSON a line")
     with storage(path), path.open("rb") as handle:
         number = 0
@@ -217,9 +288,20 @@ def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | Rec
 
 def _record(line: bytes, kind: type[T], path: Path, number: int) -> T | RecordError:
     try:
-        return _parse(line, kind, path, number)
+        record = _parse(line, kind, path, number)
     except RecordError as error:
         return error
+    if b"\\ud" in line.lower() and not _encodable(record):
+        return _wrong("half a character: a lone surrogate escape such as \\ud800", path, number)
+    return record
+
+
+def _encodable(record: BaseModel) -> bool:
+    try:
+        json.dumps(record.model_dump(mode="json"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse(line: bytes, kind: Any, path: Path, number: int) -> Any:
@@ -234,7 +316,7 @@ def _parse(line: bytes, kind: Any, path: Path, number: int) -> Any:
     if kind is None:
         return value
     try:
-        return kind.model_validate_json(line)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "record"
