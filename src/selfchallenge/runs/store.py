@@ -59,13 +59,28 @@ class RunFiles:
             RecordError: a line before the last is malformed: somebody else wrote to the file.
             StorageError: the file cannot be read.
         """
+        lines = self._lines(name)
+        file = self.path / name
+        return [_parse(line, kind, file, number) for number, line in lines if line.strip()]
+
+    def scan(self, name: str) -> Iterator[dict[str, Any]]:
+        """Like `read`, but one record at a time, for files that need not fit into memory."""
+        for number, line in self._lines(name):
+            if line.strip():
+                yield _parse(line, None, self.path / name, number)
+
+    def _lines(self, name: str) -> Iterator[tuple[int, bytes]]:
         file = self.path / name
         if not file.exists():
-            return []
-        with storage(file):
-            data = file.read_bytes()
-        lines = data[: _whole(data)].split(b"\n")
-        return [_parse(line, kind, file, number) for number, line in enumerate(lines, 1) if line]
+            return
+        with storage(file), file.open("rb") as handle:
+            number, last = 0, b""
+            for line in handle:
+                if last:
+                    yield number, last
+                number, last = number + 1, line
+            if _whole(last):
+                yield number, last
 
     def read_json(self, name: str) -> Any:
         """The value of a whole file, None when there is none.
@@ -288,7 +303,7 @@ def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | Rec
 
 def _record(line: bytes, kind: type[T], path: Path, number: int) -> T | RecordError:
     try:
-        record = _parse(line, kind, path, number)
+        record: T = _parse(line, kind, path, number)
     except RecordError as error:
         return error
     if b"\\ud" in line.lower() and not _encodable(record):
