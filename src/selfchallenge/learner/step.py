@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -21,8 +21,7 @@ from selfchallenge.learner.batches import micro_batches
 from selfchallenge.learner.losses import nll, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
 from selfchallenge.learner.samples import Sample
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from selfchallenge.learner.settings import Precision
 
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
