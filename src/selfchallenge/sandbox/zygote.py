@@ -81,6 +81,7 @@ MODULES = [
     "typing",
     "unicodedata",
     "uuid",
+    "zlib",
     "zoneinfo",
 ]
 """What payloads may import: under seccomp a C extension that is not loaded by now never will be."""
