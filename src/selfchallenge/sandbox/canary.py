@@ -105,7 +105,6 @@ def main(level: str, read_only: list[str]) -> dict[str, Any]:
     """Try every canary at a level; `failed` when the level cannot be had."""
     isolation = _load("isolation")
     try:
-        version = isolation.landlock.abi() if level in "AB" else 0
         isolation.confine_zygote(level, read_only)
     except isolation.ConfinementError as error:
         return {"failed": [error.layer, error.reason, error.remedy]}
@@ -115,7 +114,7 @@ def main(level: str, read_only: list[str]) -> dict[str, Any]:
         "honest": _try(isolation, level, honest),
         "canaries": {name: _try(isolation, level, attack) for name, attack in CANARIES.items()},
         "uid": os.getuid(),
-        "landlock": version,
+        "landlock": isolation.landlock.abi() if level in "AB" else 0,
     }
 
 

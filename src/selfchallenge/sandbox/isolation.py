@@ -42,7 +42,7 @@ _CLONE = {
     "pid": 0x20000000,
     "net": 0x40000000,
 }
-_CAP_SYS_ADMIN = 21
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 6, 7, 21
 _CAPABILITY_VERSION = 0x20080522
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 _MS_NOSUID, _MS_NODEV = 2, 4
@@ -129,10 +129,12 @@ def confine_zygote(level: str, read_only: list[str]) -> None:
         read_only: files and directories that children may read, as absolute paths.
 
     Raises:
-        FileNotFoundError: one of them does not exist.
+        ValueError: there is no such level.
+        FileNotFoundError: one of the paths does not exist.
         ConfinementError: a layer of the level cannot be had.
     """
     global _base, _filter  # noqa: PLW0603 - inherited by the children, which are forks
+    _known(level)
     _base = _memory()
     if level == "X":
         return
@@ -141,9 +143,14 @@ def confine_zygote(level: str, read_only: list[str]) -> None:
     with landlock.opened(read_only if level in "AB" else ()) as readable:
         if level == "A":
             _layer("namespaces", lambda: _enter_namespaces(read_only))
-        _layer("uid", lambda: _drop_privileges(stay=level == "B" and not _public(read_only)))
+        _layer("uid", lambda: _drop_privileges(stay=level == "B" and _must_stay(read_only)))
         if level in "AB":
             _layer("landlock", lambda: landlock.restrict(readable))
+
+
+def _known(level: str) -> None:
+    if level not in LEVELS:
+        raise ValueError(f"no isolation level {level!r}; one of {', '.join(LEVELS)}")
 
 
 def _layer(name: str, action: Callable[[], Any]) -> Any:
@@ -282,20 +289,21 @@ def _die_with(parent: int) -> None:
 # -- privileges ------------------------------------------------------------------------------------
 
 
-def _public(paths: list[str]) -> bool:
-    """Whether any user may read these paths."""
+def _must_stay(paths: list[str]) -> bool:
+    """Whether root can only stay root: it may not change, or nobody else may read these paths."""
     above = {parent for path in paths for parent in Path(path).parents}
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in above) and all(
+    public = all(parent.stat().st_mode & stat.S_IXOTH for parent in above) and all(
         Path(path).stat().st_mode & stat.S_IROTH for path in paths
     )
+    return not (public and _capable(_CAP_SETUID) and _capable(_CAP_SETGID))
 
 
 def _drop_privileges(*, stay: bool) -> None:
     """Become nobody where that is another one, and lose every capability.
 
     Args:
-        stay: keep uid 0, without its capabilities: under Landlock alone, a library below a private
-            home (`/root/.pyenv`) can be read by nobody else.
+        stay: keep uid 0, without its capabilities: under Landlock, and without a mount namespace,
+            a library below a private home (`/root/.pyenv`) can be read by no other.
     """
     if os.geteuid() == 0 and not stay:
         os.setgroups([])
@@ -324,6 +332,7 @@ def confine_cell(level: str, limits: Mapping[str, Any]) -> None:
     Raises:
         ConfinementError: a layer cannot be had; the child must end.
     """
+    _known(level)
     if level == "X":
         return
     _layer("limits", lambda: _limit(limits["memory"], limits["cpu"]))

@@ -26,8 +26,8 @@ _LAYERS = {"namespaces": "A", "landlock": "AB", "seccomp": "ABC", "limits": "ABC
 """The layers, strongest first, and the levels that need them."""
 _FILES = {"read /etc/passwd", "read /proc/1/environ"}
 _LIMITED = {"too much memory"}
-_PRIVATE_LIBRARY = (
-    "Python's library can be read by root alone, so code keeps uid 0 (without its capabilities)",
+_STILL_ROOT = (
+    "code keeps uid 0 (no capabilities): root cannot leave it, or nobody else reads Python",
     "install Python where everyone may read it, or run as an ordinary user",
 )
 
@@ -176,5 +176,5 @@ def _uid(seen: dict[str, Any]) -> Layer:
     if os.geteuid() != 0 or not seen:
         return Layer("uid", False, "code runs under your own uid", "")
     if seen["uid"] == 0:
-        return Layer("uid", False, *_PRIVATE_LIBRARY)
+        return Layer("uid", False, *_STILL_ROOT)
     return Layer("uid", True, "nobody", "")

@@ -197,6 +197,7 @@ class Filter:
 
     Raises:
         KeyError: there is no table for this architecture; ask `supported` first.
+        OSError: the kernel has no filters.
     """
 
     _layout = struct.Struct("=HBBI")
@@ -208,6 +209,12 @@ class Filter:
         self._own_pid = [i * 8 + 4 for i, op in enumerate(code) if op[3] == OWN_PID]
         self._program = _Program(len(code), ctypes.addressof(self._code))
         self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+        try:
+            self._set(None)
+        except OSError as error:
+            # It looked for a filter at address 0, so it does know what a filter is.
+            if error.errno != errno.EFAULT:
+                raise
 
     def install(self) -> None:
         """Confine this process to the allow-list, for good; no_new_privs must be set.
@@ -217,7 +224,9 @@ class Filter:
         """
         for offset in self._own_pid:
             struct.pack_into("=I", self._code, offset, os.getpid())
-        filter_ = ctypes.byref(self._program)
+        self._set(ctypes.byref(self._program))
+
+    def _set(self, filter_: object) -> None:
         if self._prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter_, 0, 0) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
