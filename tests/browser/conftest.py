@@ -8,7 +8,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "unit" / "report")]
 
-from chromium import browser, executable  # noqa: E402
+from chromium import Page, find_chromium  # noqa: E402
 from fake_run import heldout_tasks, make_episode, make_task, make_verdict, write_fake_run  # noqa: E402
 
 from selfchallenge.report.page import write_report  # noqa: E402
@@ -22,10 +22,11 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory):
-    if executable() is None:
+def page():
+    executable = find_chromium()
+    if executable is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
-    with browser(tmp_path_factory.mktemp("profile")) as found:
+    with Page(executable) as found:
         yield found
 
 
