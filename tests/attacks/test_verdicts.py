@@ -72,6 +72,39 @@ def test_a_verifier_cannot_reach_the_solution(sandbox: Sandbox, session: Session
         assert not sandbox.evaluate(code, 1, session).passed
 
 
+LEAVE = """
+import fcntl, os
+for fd in range(64):
+    for leave in (
+        lambda: os.lseek(fd, 4242, os.SEEK_SET),
+        lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND),
+        lambda: os.write(fd, b"4242") if fd not in (3, 4) else None,
+    ):
+        try: leave()
+        except OSError: pass
+"""
+FIND = """
+import fcntl, os
+def evaluate(answer):
+    found = []
+    for fd in range(64):
+        for look in (
+            lambda: os.lseek(fd, 0, os.SEEK_CUR) == 4242,
+            lambda: fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND,
+            lambda: fd not in (3, 4) and b"4242" in os.pread(fd, 100, 0),
+        ):
+            try: found.append(look())
+            except OSError: pass
+    return any(found)
+"""
+
+
+def test_a_solution_leaves_no_mark_in_a_descriptor(sandbox: Sandbox, session: Session) -> None:
+    """Or a verifier could pass the code that leaves it, whatever that did to the state."""
+    sandbox.execute(LEAVE, session)
+    assert not sandbox.evaluate(FIND, None, session).passed
+
+
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
