@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from selfchallenge import manifest
 from selfchallenge.challenger.candidate import Candidate
@@ -24,7 +24,7 @@ from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.wording import PhraseBook
 from selfchallenge.challenger.write import StagedWriter
-from selfchallenge.environments.base import Environment, environment_name
+from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
@@ -45,7 +45,7 @@ from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
 if TYPE_CHECKING:
-    from selfchallenge.learner.rft import TrainingReport
+    from selfchallenge.learner.rft import StepRecord, Trainable
 
 TRAIN_SHARE = 0.9
 """Share of the seeds that tasks are written about; the rest is kept for tests."""
@@ -104,6 +104,7 @@ class Loop:
     settings: RunSettings
     watch: Watch
     _models: dict[str, Model] = field(default_factory=dict)
+    _trained: bool = False
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
@@ -174,17 +175,17 @@ class Loop:
         stage = None
         with self._timed("train") as tick:
 
-            def progress(record: dict[str, Any]) -> None:
+            def progress(record: StepRecord) -> None:
                 nonlocal stage
-                stage = stage or self.watch.stage("training", record["total"])
-                self.run.append("training.jsonl", record)
-                tick(record["tokens"])
-                stage.update(record["step"], f"loss {record['loss']:.3f}")
+                stage = stage or self.watch.stage("training", record.steps)
+                tick()
+                stage.update(record.step, f"loss {record.loss:.3f}")
 
-            report: TrainingReport = train_rft(
+            report = train_rft(
                 model, episodes, self.run.path / "model", self.settings.rft, progress
             )
-        self.watch.say(f"trained on {report.samples} successes in {report.steps} steps")
+        self._trained = True
+        self.watch.say(f"trained on {report.samples} successes in {len(report.steps)} steps")
 
     def measure(self, phase: str) -> None:
         """Score the executor on the held-out tasks, and once what doing nothing scores."""
@@ -203,7 +204,7 @@ class Loop:
 
     def report(self) -> dict[str, Any]:
         """Write `summary.json` and `report.html`."""
-        summary = summarise(self.run, environment_name(self.environment), self.settings)
+        summary = summarise(self.run)
         self.run.write_json("summary.json", summary)
         write_report(self.run, heldout={t.id: t for t in held_out_tasks(self.environment)})
         return summary
@@ -330,6 +331,30 @@ class Loop:
             return oracle(tasks)
         return self._load(self.settings.model)
 
+    def _trainable(self) -> Trainable:
+        """The executor as the learner needs it; a scripted one is stood in for by a tiny model."""
+        if self.settings.model.startswith("scripted:"):
+            from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
+
+            self.watch.say("a scripted executor has no weights: a tiny random model is trained")
+            return tiny_model()
+        model = self._load(self.settings.model)
+        if not hasattr(model, "module"):
+            raise StageError(
+                f"model {model.name} is served elsewhere and cannot be trained here",
+                fix="give a local --model, or train from episodes.jsonl with your own trainer",
+            )
+        return cast("Trainable", model)
+
+    def _after(self) -> Model:
+        """The trained executor: the one in memory, or the adapter that an earlier process left."""
+        if self.settings.model.startswith("scripted:"):
+            return self._executor(held_out_tasks(self.environment))
+        if self._trained:
+            return self._load(self.settings.model)
+        self._models.pop(self.settings.model, None)
+        return self._load(str(self.run.path / "model"))
+
     def _require_tasks(self, accepted: set[str]) -> None:
         if not accepted:
             raise StageError(
@@ -347,7 +372,7 @@ class Loop:
             nonlocal last, spent
             spent += tokens
             now = time.perf_counter()
-            if final or now - last > 5:  # noqa: PLR2004 - seconds a kill may lose
+            if final or now - last > 5:
                 record = {"stage": stage, "seconds": round(now - last, 3), "tokens": spent}
                 self.run.append("stages.jsonl", record)
                 last, spent = now, 0

@@ -102,7 +102,7 @@ class Explorer:
     def start(self, number: int, seed: str | None, rng: random.Random) -> Exploration:
         """A new exploration, its length and kind drawn by the coverage."""
         tools = describe_tools(self.environment, seed)
-        mutate = any(tool.mutates for tool in tools) and rng.random() < 0.7  # noqa: PLR2004
+        mutate = any(tool.mutates for tool in tools) and rng.random() < 0.7
         wanted = self.coverage.draw_calls(rng)
         self.coverage.calls[wanted] += 1
         return Exploration(Draft(number, seed), wanted, mutate, rng, tools=tools)
@@ -117,11 +117,13 @@ class Explorer:
             pool = [t for t in pool if t is not e.tool] or pool
         flows = e.rng.random() < self.settings.flow
         for tool in self.coverage.order_tools(pool, e.rng):
-            opening = _flow_into(tool, e.draft.steps, e.rng) if flows and e.draft.steps else ""
+            flowing = flows and e.draft.steps
+            opening = _flow_into(tool, e.draft.steps, e.rng) if flowing else _quote(tool)
             if opening is not None:
                 e.tool, e.opening = tool, opening
                 return True
-        e.tool, e.opening = e.rng.choice(pool), ""
+        e.tool = e.rng.choice(pool)
+        e.opening = _quote(e.tool)
         return True
 
     def _step(
@@ -131,12 +133,15 @@ class Explorer:
         *,
         last_try: bool,
     ) -> None:
+        open_ended = [e for e in waiting if not _is_complete(e.opening)]
         count = self.settings.samples
-        prompts = [prompt for e in waiting for prompt in self._prompts(e, count)]
-        sampling = Sampling(self.settings.temperature, max_tokens=48, stop=r"\n")
-        replies = self.model.generate(prompts, sampling)
-        chunks = [replies[i * count : (i + 1) * count] for i in range(len(waiting))]
-        list(parallel(lambda e, chunk: self._take(e, chunk, last_try=last_try), waiting, chunks))
+        prompts = [prompt for e in open_ended for prompt in self._prompts(e, count)]
+        sampling = Sampling(self.settings.temperature, max_tokens=40, stop=r"[\n#]")
+        replies = self.model.generate(prompts, sampling) if prompts else []
+        chunks = [replies[i * count : (i + 1) * count] for i in range(len(open_ended))]
+        list(parallel(lambda e, chunk: self._take(e, chunk, last_try=last_try), open_ended, chunks))
+        settled = [e for e in waiting if _is_complete(e.opening)]
+        list(parallel(lambda e: self._take(e, [Completion("")], last_try=last_try), settled))
 
     def _prompts(self, e: Exploration, count: int) -> list[Prompt]:
         tool = e.tool
@@ -232,7 +237,7 @@ def _is_used(step: Step, steps: Sequence[Step]) -> bool:
 
 def _worth(value: Any) -> bool:
     """Something that can be asked for: not empty, not huge, sayable in one line."""
-    return value not in (None, "", [], {}, ()) and len(repr(value)) <= 120  # noqa: PLR2004
+    return value not in (None, "", [], {}, ()) and len(repr(value)) <= 120
 
 
 def _is_new(step: Step, draft: Draft) -> bool:
@@ -267,8 +272,8 @@ class _Replace(ast.NodeTransformer):
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
 
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:  # noqa: N802 - ast's own naming
-        telling = isinstance(node.value, str | float) and len(str(node.value)) > 3  # noqa: PLR2004
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        telling = isinstance(node.value, str | float) and len(str(node.value)) > 3
         for step in reversed(self.steps):
             if telling and type(step.value) is type(node.value) and step.value == node.value:
                 return ast.Name(step.variable, ast.Load())
@@ -276,7 +281,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _flow_into(tool: ToolSpec, steps: Sequence[Step], rng: random.Random) -> str | None:
-    """Forced beginning of a call in which an earlier result flows into the tool; None: none fits."""
+    """Forced beginning of a call that an earlier result flows into; None when none fits."""
     parameters = list(tool.parameters.get("properties", {}))
     unused = [step for step in steps if not _is_used(step, steps)]
     for step in sorted(unused or steps, key=lambda _: rng.random()):
@@ -292,6 +297,16 @@ def _flow_into(tool: ToolSpec, steps: Sequence[Step], rng: random.Random) -> str
             end = ")" if len(parameters) == 1 and f"*{name}" not in tool.signature else ", "
             return source + end if first else f"{name}={source}{end}"
     return None
+
+
+def _quote(tool: ToolSpec) -> str:
+    """Forced beginning of a call with values of its own: a quote where a text comes first."""
+    first = next(iter(tool.parameters.get("properties", {}).values()), {})
+    return "'" if first.get("type") == "string" else ""
+
+
+def _is_complete(opening: str) -> bool:
+    return opening.endswith(")")
 
 
 def _variable(draft: Draft) -> str:

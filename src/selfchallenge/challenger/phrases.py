@@ -1,7 +1,7 @@
 """The model's part of the wording: phrases for calls, rewritten instructions, both tried blind.
 
-Whether words say what they should is decided by a round trip: the executor reads them, without
-having seen the solution, and its calls are compared with the solution's. Checks on identifiers
+Whether words say what they should is decided by a round trip: the model reads them without having
+seen the solution, writes the calls, and what these return is compared with the solution's calls. Checks on identifiers
 alone do not notice a changed meaning.
 """
 
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 from selfchallenge.challenger.prompts import render
 from selfchallenge.challenger.wording import Phrase, PhraseBook, valid_phrase
-from selfchallenge.environments.base import Environment, environment_name
-from selfchallenge.episode import Call, Episode
-from selfchallenge.executor.agent import AgentSettings, Assignment
-from selfchallenge.executor.batch import rollout
+from selfchallenge.environments.base import (
+    Environment,
+    ToolSpec,
+    describe_tools,
+    policy_of,
+)
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
-from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict
+from selfchallenge.sandbox.host import Limits, Sandbox
+from selfchallenge.task import CodeAsTask
 
-NEVER = "def evaluate(answer):\n    return False\n"
+LIMITS = Limits(wall=3.0)
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class PhraseSettings:
         temperature: of sampling words.
     """
 
-    samples: int = 6
-    kept: int = 3
+    samples: int = 8
+    kept: int = 4
     attempts: int = 4
     agreeing: int = 2
-    temperature: float = 0.9
+    temperature: float = 0.7
 
 
 @dataclass
@@ -66,14 +69,16 @@ class Phrasing:
                 examples.setdefault(key, (draft, step, given))
         found = self._sample(list(examples.values()))
         book.tried |= set(examples)
-        trials: list[tuple[Phrase, Draft, Step]] = []
-        for key, phrases in zip(examples, found, strict=True):
-            draft, step, given = examples[key]
-            trials += [(p, draft, step) for p in phrases if p.slots == frozenset(given)]
-        kept: dict[str, int] = {}
-        for (phrase, _, step), understood in zip(trials, self._try(trials), strict=True):
-            if understood and kept.get(step.tool.name, 0) < self.settings.kept:
-                kept[step.tool.name] = kept.get(step.tool.name, 0) + 1
+        trials = [
+            (phrase, (_fill(phrase, step) + ".", draft.seed, [step]))
+            for (draft, step, _), phrases in zip(examples.values(), found, strict=True)
+            for phrase in phrases
+        ]
+        counts = self._understood([trial for _, trial in trials], attempts=1)
+        kept: Counter[str] = Counter()
+        for (phrase, _), count in zip(trials, counts, strict=True):
+            if count and kept[phrase.tool] < self.settings.kept:
+                kept[phrase.tool] += 1
                 book.add(phrase)
 
     def paraphrase(self, tasks: Sequence[tuple[CodeAsTask, Draft]]) -> dict[str, CodeAsTask]:
@@ -93,7 +98,13 @@ class Phrasing:
             if (text := _same_values(task.instruction, reply.text)) is not None
         ]
         fresh = [CodeAsTask.model_validate(new.model_dump()) for _, _, new in rewritten]
-        agreed = self._agree([(t, d) for t, (_, d, _) in zip(fresh, rewritten, strict=True)])
+        agreed = self._understood(
+            [
+                (new.instruction, new.seed, draft.steps)
+                for new, (_, draft, _) in zip(fresh, rewritten, strict=True)
+            ],
+            self.settings.attempts,
+        )
         return {
             old.id: new.model_copy(
                 update={
@@ -114,11 +125,7 @@ class Phrasing:
     ) -> list[list[Phrase]]:
         count = self.settings.samples
         prompts = [
-            Prompt(
-                (Message("user", render("phrase.md.j2", tool=step.tool, given=given)),),
-                "Request: ",
-                seed=1000 * number + sample,
-            )
+            Prompt(phrase_messages(step.tool, given), seed=1000 * number + sample)
             for number, (_, step, given) in enumerate(examples)
             for sample in range(count)
         ]
@@ -128,77 +135,95 @@ class Phrasing:
                 dict.fromkeys(
                     phrase
                     for reply in replies[i * count : (i + 1) * count]
-                    if (phrase := valid_phrase(reply.text, step.tool)) is not None
+                    if (phrase := valid_phrase(reply.text, step.tool, given)) is not None
                 )
             )
-            for i, (_, step, _) in enumerate(examples)
+            for i, (_, step, given) in enumerate(examples)
         ]
 
-    def _generate(self, prompts: Sequence[Prompt], *, max_tokens: int) -> list[Completion]:
+    def _generate(
+        self, prompts: Sequence[Prompt], *, max_tokens: int, stop: str = r"\n"
+    ) -> list[Completion]:
         if not prompts:
             return []
-        sampling = Sampling(self.settings.temperature, max_tokens, stop=r"\n")
+        sampling = Sampling(self.settings.temperature, max_tokens, stop)
         replies = self.model.generate(prompts, sampling)
         self.tokens += sum(reply.completion_tokens for reply in replies)
         return replies
 
-    def _try(self, trials: Sequence[tuple[Phrase, Draft, Step]]) -> list[bool]:
-        """Whether one blind attempt at each phrase makes its call."""
-        tasks = [
-            self._probe(draft.seed, _fill(phrase, step) + ".") for phrase, draft, step in trials
-        ]
-        wanted = [{(step.tool.name, repr(step.value))} for _, _, step in trials]
-        counts = self._attempt(tasks, wanted, attempts=1, steps=1)
-        return [count > 0 for count in counts]
-
-    def _agree(self, tasks: Sequence[tuple[CodeAsTask, Draft]]) -> list[int]:
-        """How many blind attempts at each task make all calls of its solution."""
-        wanted = [{(s.tool.name, repr(s.value)) for s in draft.steps} for _, draft in tasks]
-        probes = [self._probe(task.seed, task.instruction) for task, _ in tasks]
-        return self._attempt(probes, wanted, attempts=self.settings.attempts, steps=2)
-
-    def _attempt(
-        self,
-        tasks: Sequence[CodeAsTask],
-        wanted: Sequence[set[tuple[str, str]]],
-        *,
-        attempts: int,
-        steps: int,
+    def _understood(
+        self, trials: Sequence[tuple[str, str | None, Sequence[Step]]], attempts: int
     ) -> list[int]:
-        by_id = {task.id: calls for task, calls in zip(tasks, wanted, strict=True)}
-        counts = dict.fromkeys(by_id, 0)
-        assignments = (
-            Assignment(task, self._unjudged(task), attempt, seed=attempt)
-            for task in {t.id: t for t in tasks}.values()
+        """How many blind attempts at each instruction make all the calls of its steps."""
+        prompts = [
+            self._blind(instruction, seed, number * attempts + attempt)
+            for number, (instruction, seed, _) in enumerate(trials)
             for attempt in range(attempts)
-        )
-        for episode in rollout(
-            self.model,
-            assignments,
-            self.environment,
-            self.sandbox,
-            settings=AgentSettings(max_steps=steps, max_tokens=160),
-            phase="blind",
-            temperature=0.7,
-        ):
-            self.tokens += episode.completion_tokens
-            counts[episode.task] += by_id[episode.task] <= _made(episode)
-        return [counts[task.id] for task in tasks]
+        ]
+        replies = self._generate(prompts, max_tokens=160, stop=r"```|\n\n")
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            jobs = [trial for trial in trials for _ in range(attempts)]
+            made = list(pool.map(self._makes_calls, jobs, replies))
+        return [sum(made[i * attempts : (i + 1) * attempts]) for i in range(len(trials))]
 
-    def _probe(self, seed: str | None, instruction: str) -> CodeAsTask:
-        """A task that only carries an instruction to a blind attempt; nothing passes it."""
-        return CodeAsTask(
-            environment=environment_name(self.environment),
-            seed=seed,
-            instruction=instruction,
-            verifier=NEVER,
-            solution="pass",
-            failures=("pass", "pass", "pass"),
-        )
+    def _blind(self, instruction: str, seed: str | None, sample: int) -> Prompt:
+        tools = describe_tools(self.environment, seed)
+        system = render("explore_system.md.j2", policy=policy_of(self.environment), tools=tools)
+        messages = (Message("system", system), Message("user", instruction))
+        return Prompt(messages, "```python\nr1 = ", seed=7919 * sample + 1)
 
-    def _unjudged(self, task: CodeAsTask) -> Verdict:
-        level = self.sandbox.isolation
-        return Verdict(id=task.id, accepted=False, isolation=level, gate="none", checks=())
+    def _makes_calls(
+        self, trial: tuple[str, str | None, Sequence[Step]], reply: Completion
+    ) -> bool:
+        _, seed, steps = trial
+        code = "r1 = " + reply.text.partition("```")[0]
+        with self.sandbox.session(self.environment, seed) as session:
+            self.sandbox.execute(code, session, limits=LIMITS)
+            made = {(call.tool, repr(call.result)) for call in session.trace() if call.ok}
+        return {(step.tool.name, repr(step.value)) for step in steps} <= made
+
+
+_SHOWN = (
+    (
+        "book_table(restaurant: str, people: int) -> str",
+        "Reserve a table for a party.",
+        ("restaurant", "people"),
+        "I would like a table for {people} at {restaurant}",
+    ),
+    (
+        "days_between(start: str, end: str) -> int",
+        "Return the number of days from one date to another.",
+        ("start", "end"),
+        "how many days lie between {start} and {end}",
+    ),
+    (
+        "delete_note(note_id: str) -> None",
+        "Delete a note.",
+        ("note_id",),
+        "throw the note {note_id} away",
+    ),
+    (
+        "largest_file(*names: str) -> str",
+        "Return the name of the largest of several files.",
+        ("names",),
+        "tell me which of the files {names} is the largest",
+    ),
+)
+"""Functions of no environment with their requests: what the model is shown to go by."""
+
+
+def phrase_messages(tool: ToolSpec, given: Sequence[str]) -> tuple[Message, ...]:
+    """The conversation that asks for a phrase, examples first."""
+    messages = [Message("system", render("phrase_system.md.j2"))]
+    for signature, description, names, request in _SHOWN:
+        asked = render(
+            "phrase_user.md.j2", signature=signature, description=description, given=names
+        )
+        messages += [Message("user", asked), Message("assistant", request)]
+    asked = render(
+        "phrase_user.md.j2", signature=tool.signature, description=tool.description, given=given
+    )
+    return (*messages, Message("user", asked))
 
 
 def book_key(tool: str, given: Sequence[str]) -> str:
@@ -219,14 +244,6 @@ def _fill(phrase: Phrase, step: Step) -> str:
     return phrase.text.format_map(
         {name: ", ".join(ast.unparse(node) for node in nodes) for name, nodes in bound.items()}
     )
-
-
-def _made(episode: Episode) -> set[tuple[str, str]]:
-    return {(call.tool, repr(_result(call))) for call in episode.calls if call.ok}
-
-
-def _result(call: Call) -> Any:
-    return call.result
 
 
 def _same_values(original: str, rewritten: str) -> str | None:

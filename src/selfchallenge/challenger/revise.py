@@ -148,9 +148,7 @@ class _Talk:
         return found.text
 
 
-def parse_task(
-    reply: str, environment: str, seed: str | None, model: str = ""
-) -> CodeAsTask | str:
+def parse_task(reply: str, environment: str, seed: str | None, model: str = "") -> CodeAsTask | str:
     """The task that a reply holds, or what is missing in it, one sentence."""
     found: dict[str, list[str]] = {}
     for kind, text in _BLOCK.findall(reply):

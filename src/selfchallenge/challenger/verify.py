@@ -42,9 +42,7 @@ def verifier_of_answer(value: Any) -> str:
     return f"def evaluate(answer):\n    return {test}\n"
 
 
-def verifier_of_state(
-    draft: Draft, environment: type[Environment], sandbox: Sandbox
-) -> str | None:
+def verifier_of_state(draft: Draft, environment: type[Environment], sandbox: Sandbox) -> str | None:
     """Source of a verifier that reads what the solution changed; None when no tool shows it."""
     probes = list(_probes(draft, describe_tools(environment, draft.seed)))
     with sandbox.session(environment, draft.seed) as before:
@@ -197,5 +195,3 @@ def _near(value: object, rng: random.Random) -> Iterator[object]:
         yield value[:-1] or value * 2
         yield value[::-1]
         yield value + value[-1]
-
-

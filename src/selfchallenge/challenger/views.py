@@ -47,7 +47,7 @@ def _of_sequence(name: str, value: list[Any] | tuple[Any, ...]) -> Iterator[View
                 yield View(f"{name}[0][{key!r}]", first[key])
     elif _is_scalar(first):
         yield View(f"{name}[0]", first)
-        if len(value) == 2:  # noqa: PLR2004 - a pair
+        if len(value) == 2:
             yield View(f"{name}[1]", value[1])
     if isinstance(value, list):
         yield View(f"len({name})", len(value))

@@ -70,40 +70,49 @@ class PhraseBook:
     def choose(self, tool: ToolSpec, given: Sequence[str], rng: random.Random) -> Phrase:
         """A phrase that speaks of exactly the given parameters."""
         fitting = [p for p in self.phrases.get(tool.name, ()) if p.slots == frozenset(given)]
-        return rng.choice([*fitting, documented(tool, given)])
+        return rng.choice([*fitting, *fitting, documented(tool, given, rng.choice(ASKING))])
 
 
-def documented(tool: ToolSpec, given: Sequence[str]) -> Phrase:
+ASKING = ("Find", "Work out", "Tell me", "Determine", "Get", "Give me", "I need")
+"""How a person asks for what a tool is documented to return."""
+
+
+def documented(tool: ToolSpec, given: Sequence[str], asking: str = "Find") -> Phrase:
     """The first sentence of a tool's documentation with its parameters named after it."""
-    first = re.split(r"(?<=\w)[.;:](?:\s|$)", tool.description.strip() or tool.name)[0].strip()
+    first = re.split(r"[.;:(](?:\s|$)|\s\(", tool.description.strip() or tool.name)[0].strip()
     sentence = first.replace("{", "(").replace("}", ")")
-    named = [f"{name.replace('_', ' ')} {{{name}}}" for name in given]
-    return Phrase(tool.name, f"{sentence} ({', '.join(named)})" if named else sentence)
+    sentence = re.sub(r"^(Returns?|Gets?|Gives?|Finds?|Computes?|Calculates?)\b", asking, sentence)
+    return Phrase(tool.name, f"{sentence}: {_named(given)}" if given else sentence)
 
 
-def valid_phrase(text: str, tool: ToolSpec) -> Phrase | None:
+def valid_phrase(text: str, tool: ToolSpec, given: Sequence[str]) -> Phrase | None:
     """A phrase made of a model's line, None when it does not keep to the form.
 
-    It must name at least one parameter and only real ones, each once, hold no figure and no quoted
-    value of its own, and not name the function.
+    It must have a slot for each given parameter, once, or none at all (then they are named after
+    it), hold no figure and no quoted value of its own, and not name the function.
     """
-    text = text.strip().strip('"').rstrip(".?! ").strip()
+    text = text.strip().strip('"').rstrip(".?!: ").strip()
     try:
-        slots = [name for _, name, spec, conv in string.Formatter().parse(text) if name is not None]
+        slots = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError:
         return None
-    parameters = set(tool.parameters.get("properties", {}))
     bare = re.sub(r"\{\w+\}", "", text)
     wrong = (
-        len(slots) != len(set(slots))
-        or not set(slots) <= parameters
-        or not set(tool.parameters.get("required", ())) <= set(slots)
-        or (bool(parameters) and not slots)
-        or re.search(r"[\d{}`\"=_]|'\w+'", bare) is not None
-        or tool.name in text
-        or not 3 <= len(bare.split()) <= 24  # noqa: PLR2004
+        (slots and sorted(slots) != sorted(given))
+        or re.search(r"[\d{}`\"=_*/]|'\w+'", bare) is not None
+        or re.search(rf"\b{tool.name}\b", text) is not None
+        or not 2 <= len(bare.split()) <= 24  # noqa: PLR2004
+        or not text.isascii()
     )
-    return None if wrong else Phrase(tool.name, text)
+    if wrong:
+        return None
+    return Phrase(tool.name, text if slots else f"{text}: {_named(given)}")
+
+
+def _named(given: Sequence[str]) -> str:
+    if len(given) == 1:
+        return f"{{{given[0]}}}"
+    return ", ".join(f"{name.replace('_', ' ')} {{{name}}}" for name in given)
 
 
 def word_draft(draft: Draft, book: PhraseBook, rng: random.Random) -> str | None:
@@ -172,8 +181,10 @@ def _say_part(node: ast.Subscript, steps: Sequence[Step], here: int) -> str | No
     if isinstance(key, int):
         where = ORDINALS[key] if 0 <= key < len(ORDINALS) else f"number {key + 1}"
         return f"the {where} entry of {whole}"
-    return f"the {str(key).replace('_', ' ')} of {whole}" if len(str(key)) > 1 else (
-        f"the {key!r} entry of {whole}"
+    return (
+        f"the {str(key).replace('_', ' ')} of {whole}"
+        if len(str(key)) > 1
+        else (f"the {key!r} entry of {whole}")
     )
 
 
@@ -211,7 +222,11 @@ def _question(draft: Draft, rng: random.Random) -> str | None:
             return None
         return f"Answer with a Python list of {_listing([i for i in items if i is not None])}"
     said = say(node, draft.steps, end)
-    return None if said is None else rng.choice(("What is {}?", "Answer with {}", "Tell me {}")).format(said)
+    return (
+        None
+        if said is None
+        else rng.choice(("What is {}?", "Answer with {}", "Tell me {}")).format(said)
+    )
 
 
 def _comparison(node: ast.Compare, draft: Draft, end: int) -> str | None:
@@ -239,7 +254,9 @@ def _join(sentences: list[str], question: str, rng: random.Random) -> str:
     elif style == "commas":
         text = _upper(", then ".join(_lower(s) for s in sentences)) + "."
     else:
-        rest = [f"{rng.choice(('Then', 'Next,', 'After that,'))} {_lower(s)}." for s in sentences[1:]]
+        rest = [
+            f"{rng.choice(('Then', 'Next,', 'After that,'))} {_lower(s)}." for s in sentences[1:]
+        ]
         text = " ".join([f"{_upper(sentences[0])}.", *rest])
     end = question if not question or question.endswith("?") else f"{question}."
     return f"{text} {end}".strip()

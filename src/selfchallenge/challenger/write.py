@@ -18,7 +18,7 @@ from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
 from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
-from selfchallenge.challenger.phrases import Phrasing, PhraseSettings
+from selfchallenge.challenger.phrases import PhraseSettings, Phrasing
 from selfchallenge.challenger.verify import failures_of, verifier_of_answer, verifier_of_state
 from selfchallenge.challenger.wording import PhraseBook, word_draft
 from selfchallenge.environments.base import Environment, environment_name
@@ -99,7 +99,9 @@ class StagedWriter:
             else verifier_of_state(draft, self.environment, self.sandbox)
         )
         if verifier is None:
-            return _failed(e, "verifier", "no reading tool shows what the solution changed", draft), None
+            return _failed(
+                e, "verifier", "no reading tool shows what the solution changed", draft
+            ), None
         failures, authors = failures_of(
             draft,
             self.environment,
@@ -113,7 +115,9 @@ class StagedWriter:
             return _failed(e, "failures", found, draft), None
         instruction = word_draft(draft, self.book, e.rng)
         if instruction is None:
-            return _failed(e, "instruction", "an expression of the solution has no words", draft), None
+            return _failed(
+                e, "instruction", "an expression of the solution has no words", draft
+            ), None
         task = CodeAsTask(
             environment=environment_name(self.environment),
             seed=draft.seed,

@@ -128,9 +128,7 @@ class Attempt:
         started = time.perf_counter()
         verdict = self.assignment.reference
         answer = (
-            None
-            if self.answer_text is None
-            else read_answer(self.answer_text, verdict.answer_type)
+            None if self.answer_text is None else read_answer(self.answer_text, verdict.answer_type)
         )
         reward, passed, evidence, calls = 0.0, False, self.error, ()
         try:

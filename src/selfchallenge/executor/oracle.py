@@ -15,7 +15,9 @@ from selfchallenge.models.scripted import ScriptedModel
 from selfchallenge.task import CodeAsTask
 
 
-def oracle(tasks: Iterable[CodeAsTask], *, name: str = "oracle", skill: float = 1.0) -> ScriptedModel:
+def oracle(
+    tasks: Iterable[CodeAsTask], *, name: str = "oracle", skill: float = 1.0
+) -> ScriptedModel:
     """A model that solves the given tasks.
 
     Args:
@@ -34,7 +36,7 @@ def oracle(tasks: Iterable[CodeAsTask], *, name: str = "oracle", skill: float = 
         attempt = prompt.seed // 1000
         if solution is None or random.Random(f"{attempt}/{instruction}").random() >= skill:
             return ""
-        if len(prompt.messages) > 2:  # noqa: PLR2004 - the observation of its one action
+        if len(prompt.messages) > 2:
             return last
         return f"I run the known solution.\n```python\nanswer = None\n{solution}print(answer)\n```"
 

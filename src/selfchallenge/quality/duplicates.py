@@ -64,7 +64,7 @@ class _Renamer(ast.NodeTransformer):
         names = dict.fromkeys(node.id for node in ordered)
         self.names = {name: f"v{number}" for number, name in enumerate(names)}
 
-    def visit_Name(self, node: ast.Name) -> ast.Name:  # noqa: N802 - ast's own naming
+    def visit_Name(self, node: ast.Name) -> ast.Name:
         node.id = self.names.get(node.id, node.id)
         return node
 

@@ -69,9 +69,7 @@ def check(
     return trial.verdict(gate, results, accepted=accepted, seconds=time.perf_counter() - started)
 
 
-def derive_reference(
-    task: CodeAsTask, environment: type[Environment], sandbox: Sandbox
-) -> Verdict:
+def derive_reference(task: CodeAsTask, environment: type[Environment], sandbox: Sandbox) -> Verdict:
     """What attempts at a trusted task are judged by, derived by running its solution once.
 
     The verdict is of the `full` gate, so that frame and grounding hold; it is accepted when the
@@ -207,4 +205,3 @@ class Trial:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
-

@@ -17,18 +17,18 @@ from selfchallenge.challenger.wording import (
 
 def test_a_tool_without_phrases_is_asked_for_by_its_documentation() -> None:
     phrase = documented(TOOLS["shift"], ["text", "by"])
-    assert phrase.text == "Shift the letters of a text (text {text}, by {by})"
+    assert phrase.text == "Shift the letters of a text: text {text}, by {by}"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "Move the letters of {text}",  # fine: `by` is optional
+        "Move the letters of {text} by {by}",
         '"Move the letters of {text} by {by}."',
     ],
 )
 def test_phrases_of_the_right_form_are_kept(text: str) -> None:
-    phrase = valid_phrase(text, TOOLS["shift"])
+    phrase = valid_phrase(text, TOOLS["shift"], ["text", "by"])
     assert phrase is not None
     assert phrase.text[-1] not in '."'
 
@@ -48,7 +48,7 @@ def test_phrases_of_the_right_form_are_kept(text: str) -> None:
     ],
 )
 def test_phrases_of_another_form_are_not(text: str) -> None:
-    assert valid_phrase(text, TOOLS["shift"]) is None
+    assert valid_phrase(text, TOOLS["shift"], ["text", "by"]) is None
 
 
 def test_every_literal_of_the_solution_is_said() -> None:

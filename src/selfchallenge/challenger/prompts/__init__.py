@@ -21,7 +21,7 @@ def render(name: str, **values: Any) -> str:
 @cache
 def _template(name: str) -> jinja2.Template:
     # A prompt is text for a model, not markup for a browser.
-    environment = jinja2.Environment(  # noqa: S701
+    environment = jinja2.Environment(
         autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(files(__name__).joinpath(name).read_text("utf-8"))

@@ -1,0 +1,100 @@
+"""What a run came to, in figures: `summary.json`, computed from the run's files alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from selfchallenge.episode import Episode
+from selfchallenge.evaluation.metrics import compare, score
+from selfchallenge.runs.store import RunDirectory
+
+
+def summarise(run: RunDirectory) -> dict[str, Any]:
+    """The summary of a run directory, also of one that stopped on the way.
+
+    `before`, `after` and `paired` are None until they have been measured; `pass@1` is the verifier
+    alone, `grounded` the full reward.
+    """
+    manifest = run.read_json("run.json")
+    candidates = run.read("candidates.jsonl")
+    verdicts = [line["verdict"] for line in run.read("verdicts.jsonl")]
+    episodes = run.read("episodes.jsonl", Episode)
+    scores = run.read("scores.jsonl", Episode)
+    stages = _stages(run.read("stages.jsonl"))
+    accepted = len(run.read("tasks.jsonl"))
+    phases = {phase: _outcomes(scores, phase) for phase in ("before", "after", "noop")}
+    floor = score(phases["noop"])
+    challenge = stages.get("challenge", {"seconds": 0.0, "tokens": 0})
+    return {
+        "environment": manifest["environment"],
+        "model": manifest["settings"]["model"],
+        "algorithm": manifest["settings"]["algorithm"],
+        "isolation": manifest["isolation"],
+        "seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
+        "tasks": {"attempted": len(candidates), "accepted": accepted},
+        "episodes": {
+            "count": len(episodes),
+            "successes": sum(episode.reward == 1.0 for episode in episodes),
+        },
+        "before": _score(scores, "before"),
+        "after": _score(scores, "after"),
+        "paired": _paired(phases["before"], phases["after"]),
+        "noop_floor": floor.pass_at_1 if floor.n else None,
+        "cost": {
+            "tokens": sum(stage["tokens"] for stage in stages.values()),
+            "seconds_per_accepted_task": _per(challenge["seconds"], accepted),
+            "tokens_per_accepted_task": _per(challenge["tokens"], accepted),
+        },
+        "rejections": _rejections(candidates, verdicts),
+        "stages": stages,
+    }
+
+
+def _outcomes(
+    scores: Iterable[Episode], phase: str, *, grounded: bool = False
+) -> dict[str, list[bool]]:
+    found: dict[str, list[bool]] = defaultdict(list)
+    for episode in scores:
+        if episode.phase == phase:
+            found[episode.task].append(episode.reward == 1.0 if grounded else episode.passed)
+    return dict(found)
+
+
+def _score(scores: list[Episode], phase: str) -> dict[str, Any] | None:
+    outcomes = _outcomes(scores, phase)
+    if not outcomes:
+        return None
+    grounded = score(_outcomes(scores, phase, grounded=True))
+    return {**score(outcomes).to_json(), "grounded": grounded.to_json()}
+
+
+def _paired(
+    before: Mapping[str, list[bool]], after: Mapping[str, list[bool]]
+) -> dict[str, Any] | None:
+    return compare(before, after).to_json() if before and after else None
+
+
+def _stages(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    stages: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        stage = stages.setdefault(line["stage"], {"seconds": 0.0, "tokens": 0})
+        stage["seconds"] = round(stage["seconds"] + line["seconds"], 3)
+        stage["tokens"] += line["tokens"]
+    return stages
+
+
+def _rejections(
+    candidates: Iterable[dict[str, Any]], verdicts: Iterable[dict[str, Any]]
+) -> dict[str, int]:
+    """Why candidates were dropped: the stage of the writer, or the check of the gate."""
+    reasons = Counter(c["failed"] for c in candidates if c["failed"])
+    for verdict in verdicts:
+        if not verdict["accepted"]:
+            reasons[next(c["name"] for c in verdict["checks"] if not c["passed"])] += 1
+    return dict(reasons.most_common())
+
+
+def _per(amount: float, count: int) -> float | None:
+    return round(amount / count, 1) if count else None
