@@ -21,7 +21,9 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True, justify="right", style="bold")
     table.add_column(overflow="fold")
-    for group in (_tasks(summary), _scores(summary), _cost(summary)):
+    for group in filter(None, map(list, (_tasks(summary), _scores(summary), _cost(summary)))):
+        if table.row_count:
+            table.add_row()
         for cells in group:
             # Names of models and environments are plain text, not markup.
             table.add_row(*(Text(cell) for cell in cells))
@@ -32,7 +34,11 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[Row]:
     tasks, episodes = summary.get("tasks"), summary.get("episodes")
     if tasks:
         yield "tasks written", shape.count(tasks["attempted"]), ""
-        yield "accepted", shape.count(tasks["accepted"]), ""
+        yield (
+            "accepted",
+            shape.count(tasks["accepted"]),
+            _share(tasks["accepted"], tasks["attempted"]),
+        )
         for reason, number in (summary.get("rejections") or {}).items():
             yield "rejected", shape.count(number), reason
     if episodes:
@@ -42,6 +48,10 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield "successes", shape.count(successes), share
 
 
+def _share(accepted: int, attempted: int) -> str:
+    return f"{shape.percent(accepted / attempted)} of the written" if attempted else ""
+
+
 def _scores(summary: Mapping[str, Any]) -> Iterator[Row]:
     for phase in ("before", "after"):
         if found := summary.get(phase):
@@ -49,7 +59,7 @@ def _scores(summary: Mapping[str, Any]) -> Iterator[Row]:
     if paired := summary.get("paired"):
         low, high = (shape.points(end) for end in paired["ci95"])
         changed = f"{paired['gained']} newly solved, {paired['lost']} lost"
-        test = f"{shape.p_value(paired['p_value'])} (exact sign test)"
+        test = f"exact sign test {shape.p_value(paired['p_value'])}".replace(" ", "\u00a0")
         difference = f"{shape.points(paired['difference'])} points"
         yield "difference", difference, f"95 % interval {low} to {high}; {changed}, {test}"
     if (floor := summary.get("noop_floor")) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from selfchallenge.episode import Episode, StopReason
 from selfchallenge.evaluation.summary import summarise
@@ -50,7 +51,8 @@ def heldout_tasks(number: int = 110) -> dict[str, CodeAsTask]:
 def write_fake_run(path: Path, candidates: int = 96, rollouts: int = 4, seed: int = 7) -> Path:
     """Write a whole run into `path`."""
     rng = random.Random(seed)
-    with RunDirectory.open(path, create=True) as run:
+    # A thousand synced lines would take seconds.
+    with patch("os.fsync"), RunDirectory.open(path, create=True) as run:
         run.write_json("run.json", manifest())
         accepted = _write_candidates(run, rng, candidates)
         _write_scores(run, rng)

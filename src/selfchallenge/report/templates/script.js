@@ -26,7 +26,8 @@ function find() {
 
 // #find=words is a search that can be linked to; any other mark opens the card it names.
 function follow() {
-  const mark = decodeURIComponent(location.hash.slice(1));
+  let mark = location.hash.slice(1);
+  try { mark = decodeURIComponent(mark); } catch { /* not an address: taken as it stands */ }
   if (mark.startsWith("find=")) {
     box.value = mark.slice(5);
     find();
