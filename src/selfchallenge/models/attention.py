@@ -1,146 +1,296 @@
-"""Attention over a shared prefix and ragged rows: what makes batched decoding cheap on a CPU.
+"""Keys and values of a batch in place, and the attention over them.
 
 The rows of a batch mostly begin with the same few hundred tokens (policy and tool documentation).
-Their keys and values are kept once for all rows and attended to in one matrix product; what
-differs lies in one preallocated buffer per batch that is written in place, so that a step copies
-nothing. The functions plug into a transformers model as its attention implementation.
+Their keys and values exist once (`Prefix`), and all rows that share them meet them in one matrix
+product (as in Hydragen, arXiv 2402.05099). What differs lies in one buffer (`Slots`) that is
+written in place: a step copies nothing, and a row that ends gives its slot to the last one.
+
+New tokens of all rows go through the model as one flat sequence, so nothing is padded outside the
+attention. `attending` plugs this into a transformers model as its attention implementation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
 
-NAME = "selfchallenge_shared_prefix"
+NAME = "selfchallenge_slots"
+"""Name under which the attention is registered with transformers."""
+ROOM = 64
+"""Positions by which the buffer grows at least."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prefix:
-    """Keys and values of a shared beginning: `[layers, 2, kv_heads, length, head_dim]`."""
+    """A beginning that rows share: its ids, and `kv` [layers, 2, kv_heads, len(ids), head_dim]."""
 
     ids: tuple[int, ...]
     kv: Tensor
 
-    @property
-    def bytes(self) -> int:
-        """Memory it takes."""
-        return self.kv.numel() * self.kv.element_size()
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows of a step that share a prefix; `rows` is None when all of them do."""
+
+    prefix: Prefix
+    rows: Tensor | None
 
 
-@dataclass
-class Rows:
-    """The ragged part of a batch.
+@dataclass(frozen=True)
+class _Step:
+    """Where the new tokens of one forward pass belong.
 
     Attributes:
-        kv: `[layers, 2, rows, kv_heads, capacity, head_dim]`.
-        lengths: filled positions of each row, `[rows]`.
-        groups: the prefix of each run of rows, and how many rows it has, in order.
+        first: number of the first slot; the step covers a run of slots.
+        rows: row of each flat token, counted from `first`, [total].
+        columns: which of its row's new tokens it is, [total].
+        places: its position in the slot, [total].
+        positions: its position in the sequence, prefix included, [total].
+        widest: most new tokens of a row.
+        longest: most positions in use in a slot after the step.
+        hidden: True where a query must not see a slot's position, [rows, 1, widest, 1, longest].
+        groups: the prefixes to be seen besides.
     """
 
-    kv: Tensor
-    lengths: Tensor
-    groups: list[tuple[Prefix | None, int]]
-    mask: Tensor | None = None
-    places: Tensor | None = field(default=None, repr=False)
+    first: int
+    count: int
+    rows: Tensor
+    columns: Tensor
+    places: Tensor
+    positions: Tensor
+    widest: int
+    longest: int
+    hidden: Tensor
+    groups: tuple[_Group, ...]
 
-    def grow(self, more: int) -> None:
-        """Make room for `more` positions beyond the longest row."""
-        need = int(self.lengths.max()) + more
-        capacity = self.kv.shape[4]
-        if need > capacity:
-            room = max(need, capacity + 64) - capacity
-            self.kv = torch.nn.functional.pad(self.kv, (0, 0, 0, room))
 
-    def select(self, keep: Tensor) -> None:
-        """Keep these rows (ascending indices) and cut unused capacity."""
-        longest = int(self.lengths[keep].max())
-        self.kv = self.kv[:, :, keep, :, :longest].contiguous()
-        self.lengths = self.lengths[keep]
-        owners = [number for number, (_, count) in enumerate(self.groups) for _ in range(count)]
-        kept = [owners[int(row)] for row in keep]
-        self.groups = [
-            (prefix, kept.count(number))
-            for number, (prefix, _) in enumerate(self.groups)
-            if number in kept
-        ]
+class Slots:
+    """Keys and values of the rows of a batch, beyond their prefixes.
 
-    def prepare(self, queries: int) -> Tensor:
-        """Room, mask and places for `queries` new tokens a row; returns position ids."""
-        self.grow(queries)
-        device = self.kv.device
-        steps = torch.arange(queries, device=device)
-        self.places = self.lengths[:, None] + steps
-        slots = torch.arange(self.kv.shape[4], device=device)
-        self.mask = slots[None, None] > self.places[:, :, None]
-        starts = torch.tensor(
-            [len(p.ids) if p else 0 for p, count in self.groups for _ in range(count)],
-            device=device,
-        )
-        return starts[:, None] + self.places
+    Attributes:
+        lengths: positions in use, one for each row; row `i` lives in slot `i`.
+        prefixes: what each row begins with.
+    """
 
-    def commit(self, counts: Tensor) -> None:
-        """So many of the new tokens are real; the rest was padding."""
-        self.lengths = self.lengths + counts
+    def __init__(self, module: Any, slots: int, capacity: int, dtype: torch.dtype) -> None:
+        config = module.config
+        width = getattr(config, "head_dim", None)
+        width = width or config.hidden_size // config.num_attention_heads
+        shape = (config.num_hidden_layers, 2, slots, config.num_key_value_heads, capacity, width)
+        # Zeros and not garbage: a masked NaN would still spoil the sum.
+        self.kv = torch.zeros(shape, dtype=dtype, device=module.device)
+        self.lengths: list[int] = []
+        self.prefixes: list[Prefix | None] = []
+        self._step: _Step | None = None
+
+    def add(self, prefix: Prefix | None, own: Tensor | None = None) -> int:
+        """A row with these beginnings; `own` [layers, 2, kv_heads, length, head_dim]."""
+        row = len(self.lengths)
+        length = 0 if own is None else own.shape[3]
+        self._make_room(length)
+        if own is not None:
+            self.kv[:, :, row, :, :length] = own
+        self.lengths.append(length)
+        self.prefixes.append(prefix)
+        return row
+
+    def copy(self, row: int) -> int:
+        """A second row that holds the same."""
+        return self.add(self.prefixes[row], self.own(row))
+
+    def own(self, row: int) -> Tensor:
+        """What a row holds beyond its prefix (a view)."""
+        return self.kv[:, :, row, :, : self.lengths[row]]
+
+    def drop(self, row: int) -> None:
+        """Remove a row; the last one moves into its slot."""
+        length, prefix = self.lengths.pop(), self.prefixes.pop()
+        last = len(self.lengths)
+        if row != last:
+            self.kv[:, :, row, :, :length] = self.kv[:, :, last, :, :length]
+            self.lengths[row], self.prefixes[row] = length, prefix
+
+    def begin(self, first: int, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Prepare for `counts` new tokens of the rows from `first` on.
+
+        Returns:
+            The position of each new token in its sequence, [total], and the index of the last one
+            of each row, [rows].
+        """
+        starts = self.lengths[first : first + len(counts)]
+        self._make_room(max(start + n for start, n in zip(starts, counts, strict=True)))
+        prefixes = self.prefixes[first : first + len(counts)]
+        self._step = _plan(first, starts, counts, prefixes, self.kv.device)
+        for row, n in enumerate(counts, first):
+            self.lengths[row] += n
+        ends = torch.tensor(list(accumulate(counts)), device=self.kv.device) - 1
+        return self._step.positions, ends
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Write the new keys and values and attend to everything before; `[rows, queries, ...]`."""
-        rows, heads, queries, width = query.shape
-        kv_heads = key.shape[1]
-        if self.places is None or self.mask is None:
-            raise RuntimeError("prepare() comes before attend()")
-        keys, values = self.kv[layer, 0], self.kv[layer, 1]
-        index = torch.arange(rows, device=query.device)[:, None]
-        # Indexing with [rows, queries] puts those two axes first.
-        keys[index, :, self.places] = key.transpose(1, 2)
-        values[index, :, self.places] = value.transpose(1, 2)
-        per = heads // kv_heads
-        q = query.view(rows, kv_heads, per, queries, width)
-        out = torch.empty_like(q)
-        start = 0
-        for prefix, count in self.groups:
-            part = slice(start, start + count)
-            out[part] = self._group(layer, prefix, q[part], keys[part], values[part], part, scale)
-            start += count
-        return out.view(rows, heads, queries, width).transpose(1, 2).contiguous()
+        """Store new keys and values and attend to all before them.
 
-    def _group(
-        self,
-        layer: int,
-        prefix: Prefix | None,
-        q: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        part: slice,
-        scale: float,
-    ) -> Tensor:
-        rows, kv_heads, per, queries, width = q.shape
-        flat = q.reshape(rows, kv_heads, per * queries, width) * scale
-        own = flat @ keys.transpose(-1, -2)
-        if self.mask is None:
-            raise RuntimeError("prepare() comes before attend()")
-        hidden = self.mask[part, None, None].expand(rows, kv_heads, per, queries, -1)
-        own = own.masked_fill(hidden.reshape(own.shape), float("-inf"))
-        if prefix is None:
-            return (own.softmax(-1) @ values).view(q.shape)
-        shared_keys, shared_values = prefix.kv[layer]
-        # [kv_heads, rows * per * queries, width]: all rows meet the prefix in one product.
-        folded = flat.transpose(0, 1).reshape(kv_heads, rows * per * queries, width)
-        ahead = folded @ shared_keys.transpose(-1, -2)
-        ahead = ahead.view(kv_heads, rows, per * queries, -1).transpose(0, 1)
-        length = ahead.shape[-1]
-        weights = torch.cat([ahead, own], -1).softmax(-1)
-        before = weights[..., :length].transpose(0, 1).reshape(kv_heads, -1, length)
-        shared = (before @ shared_values).view(kv_heads, rows, per * queries, width)
-        return (shared.transpose(0, 1) + weights[..., length:] @ values).view(q.shape)
+        Args:
+            layer: number of the layer.
+            query: [total, heads, head_dim].
+            key: [total, kv_heads, head_dim].
+            value: like `key`.
+            scale: factor of the scores.
+
+        Returns:
+            [total, heads, head_dim].
+        """
+        step = self._step
+        if step is None:
+            raise RuntimeError("begin() comes before attend()")
+        run = slice(step.first, step.first + step.count)
+        keys, values = self.kv[layer, 0, run], self.kv[layer, 1, run]
+        keys[step.rows, :, step.places] = key.to(keys.dtype)
+        values[step.rows, :, step.places] = value.to(values.dtype)
+        folded = _fold(query.to(keys.dtype) * scale, step, keys.shape[1])
+        seen = _part(folded, keys[:, :, : step.longest], values[:, :, : step.longest], step.hidden)
+        for group in step.groups:
+            seen = _with_prefix(seen, folded, group, layer)
+        return _unfold(seen.out / seen.total.unsqueeze(-1), step, query)
+
+    def _make_room(self, length: int) -> None:
+        missing = length - self.kv.shape[4]
+        if missing > 0:
+            self.kv = torch.nn.functional.pad(self.kv, (0, 0, 0, max(missing, ROOM)))
 
 
-_active: list[Rows] = []
+def _plan(
+    first: int,
+    starts: Sequence[int],
+    counts: Sequence[int],
+    prefixes: Sequence[Prefix | None],
+    device: torch.device,
+) -> _Step:
+    def tensor(values: list[int]) -> Tensor:
+        return torch.tensor(values, device=device)
+
+    widest = max(counts)
+    longest = max(start + n for start, n in zip(starts, counts, strict=True))
+    columns = [column for n in counts for column in range(n)]
+    rows = [row for row, n in enumerate(counts) for _ in range(n)]
+    before = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
+    places = [starts[row] + column for row, column in zip(rows, columns, strict=True)]
+    positions = [before[row] + place for row, place in zip(rows, places, strict=True)]
+    last_seen = tensor(list(starts))[:, None] + torch.arange(widest, device=device)
+    hidden = torch.arange(longest, device=device) > last_seen[:, :, None]
+    return _Step(
+        first=first,
+        count=len(counts),
+        rows=tensor(rows),
+        columns=tensor(columns),
+        places=tensor(places),
+        positions=tensor(positions),
+        widest=widest,
+        longest=longest,
+        hidden=hidden[:, None, :, None, :],
+        groups=_groups(prefixes, device),
+    )
+
+
+def _groups(prefixes: Sequence[Prefix | None], device: torch.device) -> tuple[_Group, ...]:
+    members: dict[int, list[int]] = {}
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            members.setdefault(id(prefix), []).append(row)
+    found = []
+    for rows in members.values():
+        prefix = prefixes[rows[0]]
+        if prefix is not None:
+            everyone = len(rows) == len(prefixes)
+            found.append(_Group(prefix, None if everyone else torch.tensor(rows, device=device)))
+    return tuple(found)
+
+
+def _fold(query: Tensor, step: _Step, kv_heads: int) -> Tensor:
+    """[total, heads, width] -> [rows, kv_heads, widest, heads / kv_heads, width], padded."""
+    total, heads, width = query.shape
+    if step.widest == 1:
+        padded = query.view(total, 1, kv_heads, heads // kv_heads, width)
+    else:
+        shape = (step.count, step.widest, kv_heads, heads // kv_heads, width)
+        padded = query.new_zeros(shape)
+        padded[step.rows, step.columns] = query.view(total, *shape[2:])
+    return padded.transpose(1, 2)
+
+
+def _unfold(out: Tensor, step: _Step, query: Tensor) -> Tensor:
+    """What `_fold` did, backwards."""
+    out = out.transpose(1, 2)
+    flat = out[:, 0] if step.widest == 1 else out[step.rows, step.columns]
+    return flat.reshape(query.shape).to(query.dtype)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Softmax attention over some of the keys, to be joined with others.
+
+    Attributes:
+        out: sum of the values, weighted and not yet divided, [..., queries, per, width].
+        top: largest score, [..., queries, per].
+        total: sum of the weights, [..., queries, per].
+    """
+
+    out: Tensor
+    top: Tensor
+    total: Tensor
+
+    def __or__(self, other: _Part) -> _Part:
+        top = torch.maximum(self.top, other.top)
+        left, right = (self.top - top).exp_(), (other.top - top).exp_()
+        out = self.out * left.unsqueeze(-1) + other.out * right.unsqueeze(-1)
+        return _Part(out, top, self.total * left + other.total * right)
+
+
+def _part(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) -> _Part:
+    """Attend to these keys.
+
+    Args:
+        query: [..., queries, per, width], scaled.
+        keys: [..., length, width].
+        values: like `keys`.
+        hidden: True where a query does not see a key, broadcast to [..., queries, per, length].
+    """
+    shape = query.shape[-3:-1]
+    scores = (query.flatten(-3, -2) @ keys.transpose(-1, -2)).float().unflatten(-2, shape)
+    if hidden is not None:
+        scores = scores.masked_fill_(hidden, float("-inf"))
+    top = scores.amax(-1)
+    weights = scores.sub_(top.unsqueeze(-1)).exp_()
+    out = weights.flatten(-3, -2).to(values.dtype) @ values
+    return _Part(out.float().unflatten(-2, shape), top, weights.sum(-1))
+
+
+def _with_prefix(seen: _Part, query: Tensor, group: _Group, layer: int) -> _Part:
+    """Let the rows of a group see their prefix too."""
+    mine = query if group.rows is None else query[group.rows]
+    rows, kv_heads, queries, per, width = mine.shape
+    keys, values = group.prefix.kv[layer]
+    # All rows meet the prefix in one product: [kv_heads, rows * queries, per, width].
+    folded = mine.transpose(0, 1).reshape(kv_heads, rows * queries, per, width)
+    flat = _part(folded, keys, values, None)
+    parts = (flat.out, flat.top, flat.total)
+    prefix = _Part(*(part.unflatten(1, (rows, queries)).transpose(0, 1) for part in parts))
+    if group.rows is None:
+        return seen | prefix
+    both = _Part(seen.out[group.rows], seen.top[group.rows], seen.total[group.rows]) | prefix
+    seen.out[group.rows] = both.out
+    seen.top[group.rows] = both.top
+    seen.total[group.rows] = both.total
+    return seen
+
+
+_active: list[Slots] = []
 
 
 def _attention(
@@ -148,38 +298,28 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    *_: Any,
     scaling: float | None = None,
-    **kwargs: Any,
+    **__: Any,
 ) -> tuple[Tensor, None]:
-    del attention_mask, kwargs
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    return _active[-1].attend(int(module.layer_idx), query, key, value, scale), None  # type: ignore[arg-type]
+    """Attention as transformers calls it: [1, heads, total, width] -> [1, total, heads, width]."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    flat = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return _active[-1].attend(layer, flat[0], flat[1], flat[2], scale)[None], None
 
 
 AttentionInterface.register(NAME, _attention)
 
 
 @contextmanager
-def attending(module: PreTrainedModel, rows: Rows) -> Iterator[None]:
-    """The model attends through `rows` inside the block and as before after it."""
-    before = module.config._attn_implementation  # noqa: SLF001 - its only switch
-    module.config._attn_implementation = NAME  # noqa: SLF001
-    _active.append(rows)
+def attending(module: Any, slots: Slots) -> Iterator[None]:
+    """The model attends through `slots` inside the block and as before after it."""
+    before = module.config._attn_implementation  # noqa: SLF001 - there is no public getter
+    module.config._attn_implementation = NAME  # noqa: SLF001 - the setter checks for seconds
+    _active.append(slots)
     try:
         yield
     finally:
         _active.pop()
         module.config._attn_implementation = before  # noqa: SLF001
-
-
-def empty_rows(
-    module: PreTrainedModel, groups: list[tuple[Prefix | None, int]], capacity: int
-) -> Rows:
-    """Rows with nothing in them yet."""
-    config = module.config
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    count = sum(n for _, n in groups)
-    shape = (config.num_hidden_layers, 2, count, config.num_key_value_heads, capacity, width)
-    kv = torch.zeros(shape, dtype=module.dtype, device=module.device)
-    return Rows(kv, torch.zeros(count, dtype=torch.long, device=module.device), groups)

@@ -48,7 +48,7 @@ class ScriptedModel:
 
     def _complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         whole = self._reply(prompt)
-        text = cut(prompt.begin, whole, sampling.stop)
+        text = cut(whole, sampling.stop)
         ids = list(text.encode("utf-8", "replace"))
         if text == whole:
             ids.append(END)
