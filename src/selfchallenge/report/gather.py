@@ -290,12 +290,12 @@ def _stages(run: RunFiles) -> dict[str, dict[str, float]]:
 def _missing(run: RunFiles) -> list[str]:
     """Stages that have left nothing yet, in the words of the page."""
     owed = {
-        "candidates.jsonl": "no task has been written",
-        "tasks.jsonl": "no task has been accepted",
-        "episodes.jsonl": "no rollouts",
-        "model": "the model has not been trained",
-        "scores.jsonl": "nothing has been measured",
-        "summary.json": "no summary",
+        "candidates.jsonl": "candidates",
+        "tasks.jsonl": "accepted tasks",
+        "episodes.jsonl": "rollouts",
+        "model": "training",
+        "scores.jsonl": "measurements",
+        "summary.json": "the summary",
     }
     return [text for name, text in owed.items() if not (run.path / name).exists()]
 

@@ -131,7 +131,7 @@ def call(record: Mapping[str, Any]) -> str:
 def conclusion(summary: Mapping[str, Any]) -> str:
     """One sentence on whether training helped; empty while nothing was compared."""
     paired = summary.get("paired")
-    if not paired or not paired["n"]:
+    if not paired or not paired.get("n", 1):
         return ""
     low, high = paired["ci95"]
     if low > 0:

@@ -156,7 +156,7 @@ def test_a_page_without_any_one_file(whole, tmp_path, absent):
 
 def test_a_run_before_its_manifest_has_a_page(tmp_path):
     with RunDirectory.open(tmp_path / "run", create=True) as run:
-        assert "no task has been written" in page_of(run).text
+        assert "Still to come: candidates, accepted tasks" in page_of(run).text
 
 
 def test_hostile_text_stays_text_wherever_it_stands(run):
@@ -243,3 +243,21 @@ def test_a_page_that_cannot_be_written_is_an_error(whole, tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError):
         write_report(tmp_path)
+
+
+def test_each_part_of_a_task_names_who_wrote_it(run):
+    authors = {
+        "arguments": "model",
+        "verifier": "program",
+        "failures": ["program", "model", "model"],
+    }
+    run.append("tasks.jsonl", make_task("Add.", "answer = 3\n", 3, authors=authors))
+    page = page_of(run)
+    for line in ("arguments by model", "verifier by program", "failures by program, model"):
+        assert f"<span>{line}</span>" in page
+
+
+def test_a_comparison_of_another_version_may_lack_its_number_of_tasks(run):
+    paired = {"difference": 0.1, "ci95": [0.01, 0.2], "p_value": 0.01, "gained": 2, "lost": 0}
+    run.write_json("summary.json", {"paired": paired})
+    assert "clear of the noise" in page_of(run)
