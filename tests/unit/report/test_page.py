@@ -252,12 +252,12 @@ def test_each_part_of_a_task_names_who_wrote_it(run):
         "failures": ["program", "model", "model"],
     }
     run.append("tasks.jsonl", make_task("Add.", "answer = 3\n", 3, authors=authors))
-    page = page_of(run)
+    text = page_of(run).text
     for line in ("arguments by model", "verifier by program", "failures by program, model"):
-        assert f"<span>{line}</span>" in page
+        assert line in text
 
 
 def test_a_comparison_of_another_version_may_lack_its_number_of_tasks(run):
     paired = {"difference": 0.1, "ci95": [0.01, 0.2], "p_value": 0.01, "gained": 2, "lost": 0}
     run.write_json("summary.json", {"paired": paired})
-    assert "clear of the noise" in page_of(run)
+    assert "clear of the noise" in page_of(run).text
