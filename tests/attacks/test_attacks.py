@@ -78,8 +78,8 @@ def test_as_an_action(attack: Attack, sandbox: Sandbox, session: Session, victim
     with sandbox.cell(session, limits=limits) as cell:
         assert cell.run("answer = 7").answer == 7
         done = cell.run(victims.told(f"del answer\n{attack.code}"))
-        alive = done.status in ("done", "error")
-        assert cell.run("answer = 1").status == ("done" if alive else "crashed")
+        # A process that forged its result may be gone, or found out only now.
+        assert cell.run("answer = 1").status in ("done", "crashed", "violation")
 
     _check(done, attack, sandbox, limits)
     victims.check(before)
