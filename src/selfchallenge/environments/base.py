@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import (
@@ -133,8 +134,10 @@ class Environment:
             LoadError: the class cannot be loaded there, or its constructor raises for this seed.
             SandboxError: no process could be started.
         """
-        if _opener is None:  # pragma: no cover - the package's __init__ imports the sandbox
-            raise RuntimeError("import selfchallenge before opening a session")
+        if _opener is None:
+            # The default one registers itself when its package is first needed.
+            import_module("selfchallenge.sandbox")
+        assert _opener is not None
         return _opener(cls, seed)
 
     def snapshot(self) -> Any:
@@ -142,7 +145,7 @@ class Environment:
         return dict(vars(self))
 
     def show(self, value: Any) -> str:
-        """How a tool's result is written as an observation: JSON unless a subclass says otherwise."""
+        """How a tool's result is shown as an observation: JSON unless a subclass says otherwise."""
         return json.dumps(value, ensure_ascii=False, default=str)
 
     def show_error(self, name: str, error: Exception) -> str:
@@ -183,7 +186,7 @@ def tool(function: F, /) -> F: ...
 @overload
 def tool(*, mutates: bool = False) -> Callable[[F], F]: ...
 def tool(function: Any = None, /, *, mutates: bool = False) -> Any:
-    """Mark a method as a tool: `@tool` for one that reads, `@tool(mutates=True)` for one that writes.
+    """Mark a method as a tool: `@tool` when it reads, `@tool(mutates=True)` when it writes.
 
     The method stays what it was, so tools may call each other.
     """
@@ -261,17 +264,18 @@ def _schema(
     for p in parameters:
         hint = hints.get(p.name, Any)
         if p.kind is p.VAR_POSITIONAL:
-            fields[p.name] = (list[hint], Field(default_factory=list))
+            fields[p.name] = (list[hint], Field(default_factory=list))  # type: ignore[valid-type]
         elif p.kind is not p.VAR_KEYWORD:
             fields[p.name] = (hint, ... if p.default is p.empty else p.default)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     config = ConfigDict(extra="allow" if open_ended else "forbid", arbitrary_types_allowed=False)
-    schema = create_model(name, __config__=config, **fields).model_json_schema()
-    return {key: value for key, value in schema.items() if key != "title"}
+    model = create_model(name, __config__=config, **fields)
+    return {key: value for key, value in model.model_json_schema().items() if key != "title"}
 
 
 def _parameter_text(parameter: inspect.Parameter, hints: dict[str, Any]) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    several: dict[Any, str] = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
+    stars = several.get(parameter.kind, "")
     hint = f": {_type_text(hints[parameter.name])}" if parameter.name in hints else ""
     default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
     return f"{stars}{parameter.name}{hint}{default}"

@@ -198,7 +198,7 @@ def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> 
     """
     if not values:
         raise ValueError("a bootstrap needs at least one value")
-    rng = random.Random(seed)  # noqa: S311 - statistics, not secrets
+    rng = random.Random(seed)
     n = len(values)
     means = sorted(fmean(rng.choices(values, k=n)) for _ in range(draws))
     return _quantile(means, 0.025), _quantile(means, 0.975)

@@ -8,10 +8,10 @@ from typing import Any
 
 from selfchallenge.episode import Episode
 from selfchallenge.evaluation.metrics import compare, score
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunFiles
 
 
-def summarise(run: RunDirectory) -> dict[str, Any]:
+def summarise(run: RunFiles) -> dict[str, Any]:
     """The summary of a run directory, also of one that stopped on the way.
 
     `before`, `after` and `paired` are None until they have been measured; `pass@1` is the verifier

@@ -22,7 +22,7 @@ def plan_batches(samples: Sequence[Sample], size: int, seed: str) -> list[list[i
     Full batches come from one group of samples that begin alike; what is left of the groups fills
     the last, mixed ones. The same arguments give the same plan.
     """
-    draw = random.Random(seed)  # noqa: S311 - an order, not a secret
+    draw = random.Random(seed)
     batches: list[list[int]] = []
     rest: list[int] = []
     for group in _groups(samples):

@@ -34,7 +34,7 @@ def material(domain: str, seed: str, tables: Tables | None = None) -> str:
         seed: what the values are drawn by.
         tables: where journeys are taken from; needed for `travel_planner` only.
     """
-    rng = random.Random(f"material/{seed}")  # noqa: S311 - material, not a secret
+    rng = random.Random(f"material/{seed}")
     if tables is not None:
         return _journey(tables, rng)
     return rng.choice(_LINES[domain])(rng)

@@ -41,7 +41,7 @@ class Tables:
 @lru_cache(maxsize=64)
 def generate(name: str) -> Tables:
     """The world called `name`: a fortnight of flights between all places, and their hotels."""
-    rng = random.Random(f"travel/{name}")  # noqa: S311 - a world, not a secret
+    rng = random.Random(f"travel/{name}")
     first = dt.date(2024, 2, 1) + dt.timedelta(days=rng.randrange(600))
     dates = [(first + dt.timedelta(days=day)).isoformat() for day in range(DAYS)]
     flights = [

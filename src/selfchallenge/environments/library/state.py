@@ -58,7 +58,7 @@ class Shelves:
 
 def open_library() -> Shelves:
     """The library as it is every morning."""
-    rng = random.Random("library")  # noqa: S311 - a world, not a secret
+    rng = random.Random("library")
     names = rng.sample(list(product(FIRST, LAST)), MEMBERS)
     titles = rng.sample(list(product(KINDS, THINGS)), BOOKS)
     members = {f"m{i:02}": _member(*name, rng) for i, name in enumerate(names, 1)}

@@ -1,0 +1,5 @@
+"""`python -m selfchallenge` is the command."""
+
+from selfchallenge.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""A small shop: your own environment to start from.
+
+`selfchallenge env new NAME` copies this file. An environment is a class: what an instance holds is
+the state, and the methods marked with @tool are what agents can do. The three things to change are
+the state, the tools and the docstring of the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from selfchallenge import Environment, ToolError, tool
+
+ORDERS: dict[str, dict[str, Any]] = {
+    "#1": {"customer": "ada", "item": "lamp", "price": 30.0, "status": "pending"},
+    "#2": {"customer": "ada", "item": "desk", "price": 120.0, "status": "delivered"},
+    "#3": {"customer": "ben", "item": "chair", "price": 45.0, "status": "pending"},
+    "#4": {"customer": "cleo", "item": "rug", "price": 80.0, "status": "pending"},
+}
+
+
+class Starter(Environment):
+    """You work for a small shop. Orders have ids such as #1; only pending ones can be cancelled."""
+
+    def __init__(self, seed: str | None = None) -> None:
+        super().__init__(seed)
+        # A new instance is a fresh state: copy what tools may change.
+        self.orders = {order_id: dict(order) for order_id, order in ORDERS.items()}
+
+    @classmethod
+    def seeds(cls) -> list[str]:
+        """What tasks can be about; tasks for training and for testing never share one."""
+        return sorted({order["customer"] for order in ORDERS.values()})
+
+    @tool
+    def list_orders(self, customer: str) -> list[str]:
+        """List the ids of a customer's orders."""
+        return [key for key, order in self.orders.items() if order["customer"] == customer]
+
+    @tool
+    def get_order(self, order_id: str) -> dict[str, Any]:
+        """Look an order up: customer, item, price and status."""
+        if order_id not in self.orders:
+            # What the agent reads instead of a result. Never evaluate an argument as code.
+            raise ToolError(f"there is no order {order_id}")
+        return self.orders[order_id]
+
+    @tool(mutates=True)  # it changes the state: verifiers cannot call it
+    def cancel_order(self, order_id: str, reason: Literal["mistake", "late"]) -> dict[str, Any]:
+        """Cancel a pending order."""
+        order = self.get_order(order_id)
+        if order["status"] != "pending":
+            raise ToolError(f"{order_id} is {order['status']}")
+        order.update(status="cancelled", reason=reason)
+        return order
