@@ -15,7 +15,7 @@ from victims import Victims
 
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox, Session
 
-LIMITS = Limits(wall=5.0, cpu=5, memory=MEMORY)
+LIMITS = Limits(wall=30.0, cpu=20, memory=MEMORY)
 SHORT = replace(LIMITS, wall=0.25)
 ERROR_LIMIT = 1 << 14
 CLEAN = (
@@ -76,10 +76,10 @@ def test_as_an_action(attack: Attack, sandbox: Sandbox, session: Session, victim
     before = victims.processes()
     limits = SHORT if attack.quick else LIMITS
     with sandbox.cell(session, limits=limits) as cell:
-        assert cell.run("answer = 7").answer == 7
+        assert cell.run("answer = 7", LIMITS).answer == 7
         done = cell.run(victims.told(f"del answer\n{attack.code}"))
         # A process that forged its result may be gone, or found out only now.
-        assert cell.run("answer = 1").status in ("done", "crashed", "violation")
+        assert cell.run("answer = 1", LIMITS).status in ("done", "crashed", "violation")
 
     _check(done, attack, sandbox, limits)
     victims.check(before)

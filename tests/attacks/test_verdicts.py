@@ -152,7 +152,8 @@ def caller(expected):
     return space["answer"]
 answer = caller(held.secret)
 """
-    assert sandbox.execute(planted, session).answer is True
+    patient = Limits(wall=30.0, cpu=20, memory=MEMORY)
+    assert sandbox.execute(planted, session, limits=patient).answer is True
 
 
 @pytest.fixture(scope="module")
