@@ -303,7 +303,7 @@ def _drop_privileges(*, stay: bool) -> None:
 
     Args:
         stay: keep uid 0, without its capabilities: under Landlock, and without a mount namespace,
-            a library below a private home (`/root/.pyenv`) can be read by no other.
+            a library below a private home (`~/.pyenv`) can be read by no other.
     """
     if os.geteuid() == 0 and not stay:
         os.setgroups([])

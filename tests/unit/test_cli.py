@@ -1,0 +1,391 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from selfchallenge import cli, manifest, pipeline
+from selfchallenge.environments.loading import load_environment
+from selfchallenge.errors import StageError
+from selfchallenge.manifest import RunSettings
+from selfchallenge.runs.store import RunDirectory
+from selfchallenge.task import CodeAsTask
+
+TASK = CodeAsTask(
+    environment="Starter",
+    seed="ada",
+    instruction="Cancel order #1, it was ordered by mistake.",
+    verifier="def evaluate():\n    return get_order('#1')['status'] == 'cancelled'",
+    solution="cancel_order('#1', 'mistake')",
+    failures=("cancel_order('#3', 'mistake')", "get_order('#1')", "answer = 'cancelled'"),
+)
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command; its exit code, output and errors."""
+
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main(arguments)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let `env list` fail with this."""
+
+    def fail(error: BaseException) -> None:
+        def raising() -> None:
+            raise error
+
+        monkeypatch.setattr("selfchallenge.environments.describe.list_environments", raising)
+
+    return fail
+
+
+# -- errors and exit codes
+
+
+def test_an_error_says_what_where_and_what_next(command, failing):
+    failing(StageError("no task", where="runs/x", fix="try again"))
+    assert command("env", "list") == (
+        1, "", "error: no task\n  where: runs/x\n  next: try again\n",
+    )  # fmt: skip
+
+
+def test_lines_without_a_text_are_left_out(command, failing):
+    failing(StageError("no task"))
+    assert command("env", "list") == (1, "", "error: no task\n")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_debug_shows_the_traceback_wherever_it_stands(command, failing, place):
+    failing(StageError("no task"))
+    arguments = ["env", "list"]
+    arguments.insert(place, "--debug")
+    code, _, shown = command(*arguments)
+    assert code == 1
+    assert shown.startswith("Traceback")
+    assert shown.endswith("error: no task\n")
+
+
+def test_any_other_exception_is_owned_up_to(command, failing):
+    failing(RuntimeError("list is empty"))
+    code, _, shown = command("env", "list")
+    assert code == 1
+    assert "RuntimeError: list is empty (this is a bug of selfchallenge)" in shown
+    assert "--debug" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["run"],
+        ["run", "library", "--bogus"],
+        ["check", "tasks.jsonl"],
+        ["eval", "library", "--trials", "0"],
+        ["env", "show", "nowhere"],
+        ["env", "show", "nowhere.py:Shop"],
+        ["env", "new", "two words"],
+        ["check", "absent.jsonl", "--env", "library"],
+        ["report", "absent"],
+        ["rollout", "absent"],
+        ["run", "library", "--preset", "lap"],
+        ["run", "library", "--algorithm", "dpo"],
+        ["run", "library", "--gate", "strict"],
+        ["run", "library", "--actions", "json"],
+        ["run", "library", "--set", "rft.epoch=3"],
+        ["run", "library", "--set", "rft"],
+        ["run", "mcp:server"],
+        ["eval", "library", "--tasks", "tau-bench"],
+        ["audit", "runs/x"],
+        ["export", "runs/x", "--to", "trl"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(command, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, shown = command(*arguments)
+    assert code == 2
+    assert not out
+    assert shown
+    assert "Traceback" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (["audit", "runs/x"], "selfchallenge report runs/x"),
+        (["export", "runs/x", "--to", "trl"], "runs/x/tasks.jsonl"),
+        (["eval", "library", "--tasks", "m3tooleval"], "--tasks held-out"),
+    ],
+)
+def test_what_is_not_built_says_so_and_what_to_use(command, arguments, instead):
+    _, _, shown = command(*arguments)
+    assert "yet" in shown
+    assert instead in shown
+
+
+def test_interrupted_by_the_keyboard(command, monkeypatch, tmp_path):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_loop", interrupted)
+    code, _, shown = command("run", "library", "--out", str(tmp_path / "run"))
+    assert code == 130
+    assert shown.endswith("interrupted; the same command goes on where it was\n")
+
+
+def test_a_signal_from_the_keyboard_in_a_real_process():
+    code = (
+        "import time\n"
+        "from selfchallenge import cli, pipeline\n"
+        "def slow(*_, **__): print('started', flush=True); time.sleep(60)\n"
+        "pipeline.run_loop = slow\n"
+        "cli.main(['run', 'library'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate()
+    assert process.returncode == 130
+    assert "goes on where it was" in shown
+    assert "Traceback" not in shown
+
+
+# -- from flags to settings
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `run` asks the pipeline for."""
+    calls = []
+
+    def run_loop(environment, out, settings, *, data, watch):
+        del watch
+        calls.append((environment, out, settings, data))
+        return {}
+
+    monkeypatch.setattr(pipeline, "run_loop", run_loop)
+    return calls
+
+
+def test_run_without_flags_is_the_laptop_preset(command, asked):
+    code, _, _ = command("run", "library")
+    environment, out, settings, data = asked[0]
+    assert code == 0
+    assert (environment, out, data) == ("library", Path("runs/library"), None)
+    assert settings.model == "default"
+    assert settings == cli._settings("laptop", None)
+
+
+def test_flags_go_over_set_and_set_over_the_preset(command, asked, tmp_path):
+    preset = tmp_path / "mine.toml"
+    preset.write_text('model = "a/b"\nseed = 1\ntasks = 7\n[rft]\nepochs = 5\nrank = 4\n')
+    command(
+        "run", "shop.py:Shop", "--preset", str(preset), "--set", "rft.epochs=3", "--set", "seed=2",
+        "--seed", "3", "--writer", "paper", "--actions", "code", "--allow-unsafe",
+        "--challenger-model", "openai:x@http://localhost:1/v1",
+    )  # fmt: skip
+    _, out, settings, _ = asked[0]
+    assert out == Path("runs/Shop")
+    assert (settings.model, settings.tasks, settings.seed) == ("a/b", 7, 3)
+    assert (settings.rft.epochs, settings.rft.rank) == (3, 4)
+    assert (settings.writer, settings.allow_unsafe) == ("paper", True)
+    assert settings.challenger_model == "openai:x@http://localhost:1/v1"
+
+
+def test_unsafe_is_never_the_default(command, asked):
+    command("run", "library")
+    assert asked[0][2].allow_unsafe is False
+
+
+@pytest.mark.parametrize(("verb", "stage"), [("rollout", "roll_out"), ("train", "train")])
+def test_a_stage_goes_on_with_the_settings_of_its_run(command, monkeypatch, tmp_path, verb, stage):
+    begun = cli._settings("smoke", ["rft.epochs=3"])
+    with RunDirectory.open(tmp_path / "run", create=True) as run:
+        manifest.agree(run, "library", load_environment("library"), begun, "A")
+    calls = []
+
+    @contextmanager
+    def open_loop(environment, out, settings, *, data, watch):
+        del watch
+        calls.append((environment, out, settings, data))
+        yield type("Loop", (), {stage: lambda _: calls.append(stage)})()
+
+    monkeypatch.setattr(pipeline, "open_loop", open_loop)
+    code, _, _ = command(verb, str(tmp_path / "run"))
+    assert code == 0
+    assert calls == [("library", tmp_path / "run", begun, None), stage]
+
+
+# -- the reading commands
+
+
+def test_env_list(command):
+    code, out, _ = command("env", "list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["calculation", "library"]
+    _, out, _ = command("env", "list", "--json")
+    assert {entry["name"] for entry in json.loads(out)} == {"calculation", "library"}
+
+
+def test_env_show(command):
+    code, out, _ = command("env", "show", "library")
+    assert code == 0
+    assert "renew_loan(book_id: str) -> dict[str, Any]  (changes the state)" in out
+    assert "32 seeds, 12 held-out tasks" in out
+    _, out, _ = command("env", "show", "library", "--json")
+    shown = json.loads(out)
+    tool = next(tool for tool in shown["tools"] if tool["name"] == "lend_book")
+    assert tool["parameters"]["required"] == ["book_id", "member_id"]
+    assert (tool["mutates"], shown["seeds"], shown["held_out_tasks"]) == (True, 32, 12)
+
+
+def test_env_new_can_be_shown_and_checked(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("env", "new", "my_shop")
+    assert code == 0
+    assert "my_shop.py:MyShop" in out
+    assert "class MyShop(Environment)" in Path("my_shop.py").read_text()
+    assert "Starter" not in Path("my_shop.py").read_text()
+    code, out, _ = command("env", "show", "my_shop.py:MyShop")
+    assert "cancel_order(order_id: str, reason: 'mistake' | 'late')" in out
+    lines = [TASK.model_copy(update={"environment": "MyShop", "id": ""}).model_dump_json()]
+    Path("tasks.jsonl").write_text("\n".join(lines))
+    code, out, _ = command("check", "tasks.jsonl", "--env", "my_shop.py:MyShop")
+    assert code == 0
+    assert "1 of 1 accepted (gate full, isolation " in out
+
+
+def test_env_new_overwrites_nothing(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("kept")
+    code, _, shown = command("env", "new", "mine")
+    assert code == 2
+    assert "mine.py is there already" in shown
+    assert Path("mine.py").read_text() == "kept"
+
+
+STARTER = "selfchallenge.environments.starter:Starter"
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    """A file with a good task, one that its verifier refuses, and two that are no tasks."""
+    wrong = {**json.loads(TASK.model_dump_json(exclude={"id"})), "solution": "get_order('#1')"}
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(
+        "\n".join([TASK.model_dump_json(), json.dumps(wrong), "{", '{"environment": "Starter"}'])
+    )
+    return str(file)
+
+
+def test_check_says_one_line_for_every_task(command, tasks):
+    code, out, _ = command("check", tasks, "--env", STARTER)
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split()[1] for line in lines[:-1]] == ["kept:", *["dropped:"] * 3]
+    assert lines[2].startswith("line-3 ")
+    assert "instruction" in lines[3]
+    assert lines[-1].startswith("1 of 4 accepted (gate full, isolation ")
+
+
+def test_check_as_json_is_one_object_for_every_task(command, tasks):
+    code, out, _ = command("check", tasks, "--env", STARTER, "--gate", "paper", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [verdict["accepted"] for verdict in found] == [True, False, False, False]
+    assert found[0]["id"] == TASK.id
+    assert {"id", "accepted", "isolation", "checks"} <= set(found[0])
+    assert {"name", "passed", "evidence"} == set(found[0]["checks"][0])
+    assert found[0]["gate"] == "paper"
+
+
+def test_eval_measures_and_tells_the_floor(command):
+    flags = ("--model", "scripted:oracle", "--trials", "2")
+    code, out, _ = command("eval", "library", *flags, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["pass@1"], found["n"], found["noop_floor"]) == (1.0, 12, 0.0)
+    assert found["grounded"]["pass@1"] == 1.0
+    assert (found["tasks"], found["model"]) == ("held-out", "scripted:oracle")
+
+
+def test_eval_on_a_file_of_tasks_as_text(command, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(TASK.model_dump_json())
+    code, out, _ = command("eval", STARTER, "--tasks", str(file), "--model", "scripted:silent")
+    assert code == 0
+    assert out.startswith("Pass@1 0.0% (95 % interval 0.0% to ")
+    assert "doing nothing 0.0%" in out
+
+
+def test_eval_stops_at_a_malformed_task(command, tasks):
+    code, _, shown = command("eval", STARTER, "--tasks", tasks, "--model", "scripted:silent")
+    assert code == 1
+    assert "line 3" in shown
+
+
+def test_eval_without_tasks_says_what_to_give(command):
+    code, _, shown = command("eval", STARTER, "--model", "scripted:silent")
+    assert code == 2
+    assert "--tasks FILE" in shown
+
+
+def test_report_writes_the_page_and_prints_the_summary(command, tmp_path):
+    with RunDirectory.open(tmp_path, create=True) as run:
+        world = load_environment("library")
+        manifest.agree(run, "library", world, RunSettings(model="scripted:oracle"), "A")
+    code, out, _ = command("report", str(tmp_path))
+    assert code == 0
+    assert Path(out.strip()) == tmp_path / "report.html"
+    assert (tmp_path / "report.html").exists()
+    _, out, _ = command("report", str(tmp_path), "--json")
+    assert json.loads(out)["environment"] == "library"
+
+
+def test_report_of_a_run_whose_environment_is_gone(command, tmp_path):
+    with RunDirectory.open(tmp_path, create=True) as run:
+        world = load_environment("library")
+        manifest.agree(run, "gone.py:Shop", world, RunSettings(), "A")
+    code, _, shown = command("report", str(tmp_path))
+    assert code == 0
+    assert "held-out tasks are shown without their text" in shown
+    assert (tmp_path / "report.html").exists()
+
+
+def test_doctor(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("SELFCHALLENGE_CACHE", str(tmp_path))
+    code, out, _ = command("doctor")
+    assert code == 0
+    assert "isolation: level " in out
+    assert "  default: absent" in out
+    _, out, _ = command("doctor", "--json")
+    found = json.loads(out)
+    assert found["isolation"]["level"] in "ABCDX"
+    assert {layer["name"] for layer in found["isolation"]["layers"]} >= {"landlock", "seccomp"}
+    assert found["packages"]["typer"]
+    assert found["weights"] == {
+        "cache": str(tmp_path),
+        "models": {"default": "absent", "default-1.5b": "absent"},
+    }
+
+
+def test_doctor_names_the_command_for_a_missing_extra(command, monkeypatch):
+    declared = ["pydantic>=2", 'torch==2 ; extra == "train"', 'no-such-package ; extra == "ui"']
+    monkeypatch.setattr("selfchallenge.doctor.requires", lambda _: declared)
+    _, out, _ = command("doctor")
+    assert 'extra ui: no-such-package missing\n  next: pip install "selfchallenge[ui]"' in out

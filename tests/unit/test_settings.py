@@ -1,0 +1,143 @@
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfchallenge.errors import UsageError
+from selfchallenge.manifest import RunSettings
+from selfchallenge.settings import apply, assignments, preset_names, read_preset
+
+
+@dataclass(frozen=True)
+class Inner:
+    epochs: int = 2
+    rate: float = 0.1
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise UsageError("epochs must be above 0")
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = "x"
+    mode: Literal["fast", "slow"] = "fast"
+    on: bool = False
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_values_are_laid_on_and_the_rest_stays():
+    found = apply(Outer(), {"mode": "slow", "inner": {"epochs": 5}})
+    assert found == Outer(mode="slow", inner=Inner(epochs=5))
+
+
+def test_nothing_changes_the_original():
+    settings = Outer()
+    apply(settings, {"inner": {"epochs": 5}})
+    assert settings == Outer()
+
+
+def test_a_whole_number_is_a_number_but_not_the_other_way_round():
+    assert apply(Outer(), {"inner": {"rate": 1}}).inner.rate == 1.0
+    with pytest.raises(UsageError, match=r"inner\.epochs must be a whole number, not 2\.5"):
+        apply(Outer(), {"inner": {"epochs": 2.5}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "fix"),
+    [
+        ({"nane": "y"}, "there is no setting nane", "did you mean name?"),
+        ({"inner": {"epoch": 3}}, "there is no setting inner.epoch", "did you mean inner.epochs?"),
+        ({"zzzz": 3}, "there is no setting zzzz", "the settings are name, mode, on, inner"),
+        ({"mode": "medium"}, "mode must be one of fast, slow, not 'medium'", ""),
+        ({"name": 3}, "name must be text, not 3", ""),
+        ({"on": 1}, "on must be true or false, not 1", ""),
+        ({"inner": {"epochs": True}}, "inner.epochs must be a whole number, not True", ""),
+        (
+            {"inner": 3},
+            "inner is a group of settings, not one value",
+            "set one of its settings: inner.NAME = VALUE",
+        ),
+        ({"name": {"a": 1}}, "name must be text, not {'a': 1}", ""),
+    ],
+)
+def test_wrong_settings_are_errors_that_help(changes, what, fix):
+    with pytest.raises(UsageError) as caught:
+        apply(Outer(), changes, where="mine.toml")
+    assert (caught.value.what, caught.value.where, caught.value.fix) == (what, "mine.toml", fix)
+
+
+def test_what_the_settings_refuse_is_refused():
+    with pytest.raises(UsageError, match="epochs must be above 0"):
+        apply(Outer(), {"inner": {"epochs": 0}})
+
+
+@given(
+    st.builds(
+        Outer,
+        name=st.text(),
+        mode=st.sampled_from(["fast", "slow"]),
+        on=st.booleans(),
+        inner=st.builds(
+            Inner,
+            epochs=st.integers(min_value=1),
+            rate=st.floats(allow_nan=False),
+        ),
+    )
+)
+def test_settings_written_down_and_laid_on_are_the_same(settings):
+    assert apply(Outer(), dataclasses.asdict(settings)) == settings
+
+
+def test_assignments_are_read_as_toml_and_else_as_text():
+    assert assignments(["a=3", "b.c = 0.5", "b.d=true", "e=openai:x@http://y", 'f="3"']) == {
+        "a": 3,
+        "b": {"c": 0.5, "d": True},
+        "e": "openai:x@http://y",
+        "f": "3",
+    }
+
+
+def test_the_last_assignment_counts():
+    assert assignments(["a.b=1", "a.b=2", "a.c=3"]) == {"a": {"b": 2, "c": 3}}
+
+
+@pytest.mark.parametrize("text", ["a", "=3", "a..b=3", "a b=3", ""])
+def test_what_is_no_assignment_is_an_error(text):
+    with pytest.raises(UsageError, match="is no setting"):
+        assignments([text])
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\x00"), max_size=20))
+def test_any_value_is_read_as_something(value):
+    found = assignments([f"a={value}"])
+    assert list(found) == ["a"]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_fits_the_settings_of_a_run(name):
+    assert apply(RunSettings(), read_preset(name)) is not None
+
+
+def test_the_presets_of_the_design_are_there():
+    assert preset_names() == ["laptop", "paper", "smoke"]
+
+
+def test_a_preset_of_ones_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("tasks = 3\n[rft]\nepochs = 1\n")
+    assert read_preset(str(file)) == {"tasks": 3, "rft": {"epochs": 1}}
+
+
+def test_presets_that_cannot_be_read(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("tasks = \n")
+    with pytest.raises(UsageError, match=r"is no TOML.*line 1"):
+        read_preset(str(broken))
+    with pytest.raises(UsageError, match="No such file"):
+        read_preset(str(tmp_path / "absent.toml"))
+    with pytest.raises(UsageError, match=r"no preset 'lap'(?s:.*)laptop, paper, smoke"):
+        read_preset("lap")
