@@ -39,9 +39,7 @@ class SelfChallengeError(Exception):
         return _rebuild, (type(self), self.what, self.where, self.fix)
 
 
-def _rebuild(
-    kind: type[SelfChallengeError], what: str, where: str, fix: str
-) -> SelfChallengeError:
+def _rebuild(kind: type[SelfChallengeError], what: str, where: str, fix: str) -> SelfChallengeError:
     return kind(what, where=where, fix=fix)
 
 
