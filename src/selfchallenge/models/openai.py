@@ -1,0 +1,166 @@
+"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, OpenAI.
+
+Such servers show text and no tokens, so what they say can be judged and not trained on. Requests of
+a batch run side by side; the client repeats what failed for a moment (429, 5xx, time-outs) with
+growing pauses. A forced beginning travels as a last assistant message, with vLLM's two fields that
+say it is to be continued; a server that ignores them and repeats the beginning has it taken off.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.models.base import Completion, Prompt, Sampling
+from selfchallenge.models.stopping import cut
+
+_TOO_LONG = re.compile(r"context_length|context (length|window|size)|too many tokens|too long", re.I)
+
+
+class OpenAIModel:
+    """Model back end over an HTTP server.
+
+    Attributes:
+        name: as written on the command line.
+        model: what the server calls it.
+        url: of the server, with its version: `http://localhost:8000/v1`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        *,
+        key: str | None = None,
+        concurrency: int = 40,
+        timeout: float = 300.0,
+        retries: int = 5,
+    ) -> None:
+        """Make a client; nothing is asked yet.
+
+        Args:
+            model: what the server calls it.
+            url: of the server.
+            key: by default `$OPENAI_API_KEY`, or "none" where the server needs none.
+            concurrency: requests under way at once.
+            timeout: seconds that one request may take.
+            retries: how often a request is repeated that failed for a moment.
+        """
+        import openai  # noqa: PLC0415 - half a second
+
+        self._errors = openai
+        self.name = f"openai:{model}@{url}"
+        self.model, self.url = model, url
+        self._client = openai.OpenAI(
+            base_url=url,
+            api_key=key or os.environ.get("OPENAI_API_KEY") or "none",
+            timeout=timeout,
+            max_retries=retries,
+        )
+        self._concurrency = concurrency
+
+    @classmethod
+    def from_spec(cls, spec: str, *, concurrency: int = 40) -> Self:
+        """The model that `openai:NAME@URL` names.
+
+        Raises:
+            UsageError: it has another form.
+        """
+        model, _, url = spec.removeprefix("openai:").rpartition("@")
+        if not model or not re.fullmatch(r"https?://[^\s/]+.*", url):
+            raise UsageError(
+                f"{spec!r} does not name a model and a server",
+                fix="write openai:NAME@URL, for instance openai:qwen@http://localhost:8000/v1",
+            )
+        return cls(model, url, concurrency=concurrency)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """One completion per prompt, in order.
+
+        Raises:
+            ModelError: the server cannot be reached, refuses the request, or fails again and again.
+        """
+        if not prompts:
+            return []
+        with ThreadPoolExecutor(min(self._concurrency, len(prompts))) as pool:
+            under_way = [pool.submit(self._complete, prompt, sampling) for prompt in prompts]
+            try:
+                return [future.result() for future in under_way]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        try:
+            answer = self._client.chat.completions.create(**self._request(prompt, sampling))
+        except self._errors.BadRequestError as error:
+            if _TOO_LONG.search(str(error)):
+                return Completion(text="", finish="context")
+            raise self._error(error) from error
+        except self._errors.OpenAIError as error:
+            raise self._error(error) from error
+        choices = getattr(answer, "choices", None)
+        if not choices:
+            raise ModelError(
+                "the server answers something that is no chat completion",
+                where=self.url,
+                fix="give the URL with its version, such as http://localhost:8000/v1",
+            )
+        return _completion(prompt, sampling, choices[0], getattr(answer, "usage", None))
+
+    def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        # OpenAI's own newer models know only the longer name, most other servers only the shorter.
+        own = "api.openai.com" in self.url
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": sampling.temperature,
+            "seed": prompt.seed,
+            "max_completion_tokens" if own else "max_tokens": sampling.max_tokens,
+        }
+        if prompt.begin:
+            messages.append({"role": "assistant", "content": prompt.begin})
+            if not own:
+                request["extra_body"] = {
+                    "continue_final_message": True,
+                    "add_generation_prompt": False,
+                }
+        return request
+
+    def _error(self, error: Exception) -> ModelError:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        openai = self._errors
+        if isinstance(error, openai.APIConnectionError):  # time-outs are of this kind
+            what, fix = f"cannot reach the server ({lines[0]})", "start the server or mend the URL"
+        elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            what, fix = f"the server refuses the key ({lines[0]})", "set OPENAI_API_KEY"
+        elif isinstance(error, openai.NotFoundError):
+            what = f"the server has no model {self.model!r} or no such address ({lines[0]})"
+            fix = f"see what {self.url}/models lists"
+        else:
+            what, fix = f"the server fails: {lines[0]}", "see the server's log, then run again"
+        return ModelError(what, where=self.url, fix=fix)
+
+
+def _completion(prompt: Prompt, sampling: Sampling, choice: Any, usage: Any) -> Completion:
+    whole = choice.message.content or ""
+    if prompt.begin and whole.startswith(prompt.begin):
+        whole = whole[len(prompt.begin) :]
+    text = cut(whole, sampling.stop)
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None) or 0
+    return Completion(
+        text=text,
+        finish="length" if choice.finish_reason == "length" and text == whole else "stop",
+        prompt_tokens=(usage.prompt_tokens or 0) - cached if usage else 0,
+        completion_tokens=usage.completion_tokens or 0 if usage else 0,
+    )
