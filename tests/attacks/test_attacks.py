@@ -10,7 +10,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from arsenal import ATTACKS, HONEST, LISTED, MARK, MEMORY, THROUGH, VERIFIER, Attack
+from arsenal import ATTACKS, HONEST, LISTED, MARK, MEMORY, THROUGH, VERIFIER
+from pieces import Attack
 from victims import Victims
 
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox, Session

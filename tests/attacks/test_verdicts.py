@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from arsenal import ATTACKS, HONEST, MEMORY, VERIFIER, Attack
+from arsenal import ATTACKS, HONEST, MEMORY, VERIFIER
+from pieces import Attack
 from victims import Victims
 
 from selfchallenge import sandbox as sandbox_package
