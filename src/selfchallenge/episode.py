@@ -32,7 +32,7 @@ class Turn(Record):
     """One message of the conversation and the tokens that stand for it.
 
     Attributes:
-        role: who speaks; `assistant` turns are sampled, all others are given.
+        role: who speaks; `assistant` turns are sampled, but for those of a demonstration.
         content: the text.
         token_ids: ids that this turn adds to the sequence. Only sampled turns carry ids: first the
             rendering of the given turns before it (with the template's marks), then what was

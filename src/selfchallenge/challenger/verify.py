@@ -26,7 +26,8 @@ def verifier_of_answer(value: Any) -> str:
     if isinstance(value, bool):
         test = f"answer is {value}"
     elif isinstance(value, int):
-        test = f"isinstance(answer, (int, float)) and not isinstance(answer, bool) and answer == {value}"
+        number = "isinstance(answer, (int, float)) and not isinstance(answer, bool)"
+        test = f"{number} and answer == {value}"
     elif isinstance(value, float):
         tolerance = f"{max(1e-9, abs(value) * 1e-6):.3g}"
         return (
@@ -187,11 +188,14 @@ def _near(value: object, rng: random.Random) -> Iterator[object]:
         yield not value
     elif isinstance(value, int):
         yield value + rng.choice((1, 2, 3))
+        yield value - 1
         yield value * 2 if value else 10
     elif isinstance(value, float):
         yield round(value * 1.1, 4)
         yield round(value + 1, 4)
     elif isinstance(value, str) and value:
         yield value[:-1] or value * 2
-        yield value[::-1]
         yield value + value[-1]
+        yield value[1:] or value * 3
+        yield value[1:2] + value[:1] + value[2:]
+        yield value[::-1]

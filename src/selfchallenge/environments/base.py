@@ -39,6 +39,7 @@ from pydantic import ConfigDict, Field, create_model
 from selfchallenge.errors import LoadError, ToolError
 
 __all__ = [
+    "Demonstration",
     "Environment",
     "Session",
     "ToolSpec",
@@ -70,6 +71,27 @@ class ToolSpec:
     signature: str
     parameters: dict[str, Any]
     mutates: bool
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One worked example of acting in an environment, shown to the agent before its task.
+
+    Small models answer at once instead of acting unless they have seen how acting looks.
+
+    Attributes:
+        instruction: a request, of no task set.
+        thought: what the agent says before its code.
+        code: its action.
+        output: what the action prints.
+        answer: the final reply.
+    """
+
+    instruction: str
+    thought: str
+    code: str
+    output: str
+    answer: str
 
 
 @runtime_checkable
@@ -119,6 +141,12 @@ class Environment:
     def describe_seed(cls, seed: str) -> str:
         """One line of concrete, typed starting material that the writer is shown with this seed."""
         return f"seed {seed!r}"
+
+    @classmethod
+    def demonstration(cls, seed: str | None) -> Demonstration | None:
+        """A worked example shown to the agent before its task; none unless a subclass has one."""
+        del seed
+        return None
 
     @classmethod
     def offered(cls, seed: str | None) -> list[str]:

@@ -57,14 +57,23 @@ class Assignment:
 
 def system_prompt(environment: type[Environment], seed: str | None) -> str:
     """What the agent is told first (o_0): the policy, the tools offered for this seed, the format."""
-    return _template().render(
+    return _template("code.md.j2").render(
         policy=policy_of(environment), tools=describe_tools(environment, seed)
     )
 
 
+def task_prompt(instruction: str) -> str:
+    """How a task is put to the agent."""
+    return _template("task.md.j2").render(instruction=instruction)
+
+
+OUTPUT = "Output:\n"
+"""What an observation begins with."""
+
+
 @cache
-def _template() -> jinja2.Template:
-    text = files("selfchallenge.executor").joinpath("prompts/code.md.j2").read_text("utf-8")
+def _template(name: str) -> jinja2.Template:
+    text = files("selfchallenge.executor").joinpath(f"prompts/{name}").read_text("utf-8")
     # The prompt is text for a model, not markup for a browser.
     loader = jinja2.Environment(autoescape=False, keep_trailing_newline=False)  # noqa: S701
     return loader.from_string(text)
@@ -97,7 +106,13 @@ class Attempt:
     def __post_init__(self) -> None:
         task = self.assignment.task
         self._say("system", system_prompt(self.environment, task.seed))
-        self._say("user", task.instruction)
+        example = self.environment.demonstration(task.seed)
+        if example is not None:
+            self._say("user", task_prompt(example.instruction))
+            self._say("assistant", f"{example.thought}\n```python\n{example.code}\n```")
+            self._say("user", OUTPUT + example.output)
+            self._say("assistant", example.answer)
+        self._say("user", task_prompt(task.instruction))
 
     def prompt(self) -> Prompt:
         """The conversation to be continued, with the ids that already stand for its beginning."""
@@ -197,14 +212,14 @@ class Attempt:
             self._cell.close()
             self._cell = None
         text = done.output + (done.error or "")
-        self._say("user", show_observation(text, self.settings.max_observation))
+        self._say("user", OUTPUT + show_observation(text, self.settings.max_observation))
 
     def _open_session(self) -> Session:
         if self._session is None:
             self._session = self.sandbox.session(self.environment, self.assignment.task.seed)
         return self._session
 
-    def _say(self, role: Literal["system", "user"], text: str) -> None:
+    def _say(self, role: Literal["system", "user", "assistant"], text: str) -> None:
         self.messages.append(Message(role, text))
         self.turns.append(Turn(role=role, content=text))
 

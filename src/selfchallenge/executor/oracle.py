@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from selfchallenge.executor.agent import OUTPUT, task_prompt
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.scripted import ScriptedModel
 from selfchallenge.task import CodeAsTask
@@ -26,19 +27,20 @@ def oracle(
         skill: share of the attempts that it solves, decided by the prompt's seed and instruction;
             in the others it gives up with an empty answer.
     """
-    solutions: dict[str, str] = {}
+    solutions: dict[str, CodeAsTask] = {}
     for task in tasks:
-        solutions.setdefault(task.instruction, task.solution)
+        solutions.setdefault(task_prompt(task.instruction), task)
 
     def reply(prompt: Prompt) -> str:
-        instruction, last = prompt.messages[1].content, prompt.messages[-1].content
-        solution = solutions.get(instruction)
+        asked = [m.content for m in prompt.messages if m.content in solutions]
         attempt = prompt.seed // 1000
-        if solution is None or random.Random(f"{attempt}/{instruction}").random() >= skill:
+        if not asked or random.Random(f"{attempt}/{asked[-1]}").random() >= skill:  # noqa: S311
             return ""
-        if len(prompt.messages) > 2:
-            return last
-        return f"I run the known solution.\n```python\nanswer = None\n{solution}print(answer)\n```"
+        last = prompt.messages[-1].content
+        if last != asked[-1]:
+            return last.removeprefix(OUTPUT)
+        code = solutions[last].solution
+        return f"I run the known solution.\n```python\nanswer = None\n{code}\nprint(answer)\n```"
 
     return ScriptedModel(name, reply)
 

@@ -11,8 +11,9 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from selfchallenge.environments.base import Environment, tool
+from selfchallenge.environments.base import Demonstration, Environment, tool
 from selfchallenge.environments.calculation.arithmetic import compute
+from selfchallenge.environments.calculation.demonstrations import DEMONSTRATIONS
 from selfchallenge.environments.calculation.material import material
 from selfchallenge.environments.calculation.state import PLACES, Tables, bare, generate, load
 from selfchallenge.errors import UsageError
@@ -73,6 +74,11 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
         domain = domain_of(seed)
         tables = cls.tables(seed) if domain == "travel_planner" else None
         return material(domain, seed, tables)
+
+    @classmethod
+    def demonstration(cls, seed: str | None) -> Demonstration | None:
+        """The worked example of the seed's domain."""
+        return None if seed is None else DEMONSTRATIONS[domain_of(seed)]
 
     @classmethod
     def offered(cls, seed: str | None) -> list[str]:
