@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
-INSTALL := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .PHONY: demo test lint format setup
 .DELETE_ON_ERROR:
