@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from selfchallenge import manifest
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
+from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.wording import PhraseBook
 from selfchallenge.challenger.write import StagedWriter
@@ -321,9 +322,11 @@ class Loop:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
 
     def _load(self, spec: str) -> Model:
+        if spec == "scripted:challenger":
+            return scripted_challenger()
         if spec not in self._models:
             self.watch.say(f"loading model {spec}")
-            self._models[spec] = load_model(spec)
+            self._models[spec] = load_model(spec, say=self.watch.say)
         return self._models[spec]
 
     def _executor(self, tasks: Sequence[CodeAsTask]) -> Model:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -44,6 +44,15 @@ class Coverage:
         self.calls[len(tools)] += 1
         self.tools.update(tools)
         self.flows[flow] += 1
+
+    def choose_seed(self, options: Sequence[T], offered: Callable[[T], Sequence[str]]) -> T:
+        """The one of some seeds whose tools were used least so far."""
+
+        def used(seed: T) -> float:
+            names = offered(seed)
+            return sum(self.tools[name] for name in names) / max(len(names), 1)
+
+        return min(options, key=used)
 
     def draw_calls(self, rng: random.Random) -> int:
         """How many calls the next task should have."""

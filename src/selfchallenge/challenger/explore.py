@@ -17,7 +17,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfchallenge.challenger.coverage import Coverage
-from selfchallenge.challenger.draft import Draft, Step, bind, cut_arguments, names_in, program
+from selfchallenge.challenger.draft import (
+    Draft,
+    Step,
+    bind,
+    cut_arguments,
+    names_in,
+    program,
+    variadic,
+)
 from selfchallenge.challenger.prompts import render
 from selfchallenge.challenger.views import combined, fits, views
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
@@ -116,6 +124,9 @@ class Explorer:
         if e.tool is not None:
             pool = [t for t in pool if t is not e.tool] or pool
         flows = e.rng.random() < self.settings.flow
+        # A tool that takes any number of values is for results; alone it tempts to invent some.
+        if e.wanted > 1 and len(e.draft.steps) < 2:
+            pool = [t for t in pool if variadic(t) is None or len(_required(t)) > 1] or pool
         for tool in self.coverage.order_tools(pool, e.rng):
             flowing = flows and e.draft.steps
             opening = _flow_into(tool, e.draft.steps, e.rng) if flowing else _quote(tool)
@@ -284,6 +295,13 @@ def _flow_into(tool: ToolSpec, steps: Sequence[Step], rng: random.Random) -> str
     """Forced beginning of a call that an earlier result flows into; None when none fits."""
     parameters = list(tool.parameters.get("properties", {}))
     unused = [step for step in steps if not _is_used(step, steps)]
+    rest = variadic(tool)
+    if rest is not None and parameters == [rest]:
+        alike = [
+            s for s in unused if isinstance(s.value, int | float) and fits(s.value, tool, rest)
+        ]
+        if len(alike) > 1:
+            return ", ".join(step.variable for step in alike) + ")"
     for step in sorted(unused or steps, key=lambda _: rng.random()):
         found = [
             (position, name, view.source)
@@ -303,6 +321,10 @@ def _quote(tool: ToolSpec) -> str:
     """Forced beginning of a call with values of its own: a quote where a text comes first."""
     first = next(iter(tool.parameters.get("properties", {}).values()), {})
     return "'" if first.get("type") == "string" else ""
+
+
+def _required(tool: ToolSpec) -> list[str]:
+    return [*tool.parameters.get("required", []), *filter(None, [variadic(tool)])]
 
 
 def _is_complete(opening: str) -> bool:

@@ -1,7 +1,7 @@
 """The model's part of the wording: phrases for calls, rewritten instructions, both tried blind.
 
-Whether words say what they should is decided by a round trip: the model reads them without having
-seen the solution, writes the calls, and what these return is compared with the solution's calls. Checks on identifiers
+Whether words say what they should is decided by a round trip: the model reads them as a task,
+without having seen the solution, and what its calls return is compared with the solution's calls. Checks on identifiers
 alone do not notice a changed meaning.
 """
 
@@ -17,12 +17,9 @@ from dataclasses import dataclass
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 from selfchallenge.challenger.prompts import render
 from selfchallenge.challenger.wording import Phrase, PhraseBook, valid_phrase
-from selfchallenge.environments.base import (
-    Environment,
-    ToolSpec,
-    describe_tools,
-    policy_of,
-)
+from selfchallenge.environments.base import Environment, ToolSpec
+from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
+from selfchallenge.executor.agent import opening
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.sandbox.host import Limits, Sandbox
 from selfchallenge.task import CodeAsTask
@@ -160,23 +157,23 @@ class Phrasing:
             for number, (instruction, seed, _) in enumerate(trials)
             for attempt in range(attempts)
         ]
-        replies = self._generate(prompts, max_tokens=160, stop=r"```|\n\n")
+        replies = self._generate(prompts, max_tokens=160, stop=STOP_AFTER_BLOCK)
         with ThreadPoolExecutor(max_workers=4) as pool:
             jobs = [trial for trial in trials for _ in range(attempts)]
             made = list(pool.map(self._makes_calls, jobs, replies))
         return [sum(made[i * attempts : (i + 1) * attempts]) for i in range(len(trials))]
 
     def _blind(self, instruction: str, seed: str | None, sample: int) -> Prompt:
-        tools = describe_tools(self.environment, seed)
-        system = render("explore_system.md.j2", policy=policy_of(self.environment), tools=tools)
-        messages = (Message("system", system), Message("user", instruction))
-        return Prompt(messages, "```python\nr1 = ", seed=7919 * sample + 1)
+        messages = opening(self.environment, seed, instruction)
+        return Prompt(tuple(messages), seed=7919 * sample + 1)
 
     def _makes_calls(
         self, trial: tuple[str, str | None, Sequence[Step]], reply: Completion
     ) -> bool:
         _, seed, steps = trial
-        code = "r1 = " + reply.text.partition("```")[0]
+        code = parse_action(reply.text)
+        if code is None:
+            return False
         with self.sandbox.session(self.environment, seed) as session:
             self.sandbox.execute(code, session, limits=LIMITS)
             made = {(call.tool, repr(call.result)) for call in session.trace() if call.ok}

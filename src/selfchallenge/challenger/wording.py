@@ -101,7 +101,7 @@ def valid_phrase(text: str, tool: ToolSpec, given: Sequence[str]) -> Phrase | No
         (slots and sorted(slots) != sorted(given))
         or re.search(r"[\d{}`\"=_*/]|'\w+'", bare) is not None
         or re.search(rf"\b{tool.name}\b", text) is not None
-        or not 2 <= len(bare.split()) <= 24  # noqa: PLR2004
+        or not 2 <= len(bare.split()) <= 24
         or not text.isascii()
     )
     if wrong:

@@ -26,6 +26,9 @@ from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask
 
+CHOICES = 4
+"""Seeds looked at for one candidate."""
+
 
 @dataclass(frozen=True)
 class WriterSettings:
@@ -60,10 +63,23 @@ class StagedWriter:
     run_seed: int = 0
 
     def write(self, numbers: Sequence[int], seeds: Sequence[str | None]) -> Iterator[Candidate]:
-        """One candidate for each number, `seeds[number % len(seeds)]` its subject."""
+        """One candidate for each number, its subject one of `seeds`."""
         queue = iter(numbers)
         while wave := list(islice(queue, self.settings.wave)):
-            yield from self._wave([(n, seeds[n % len(seeds)]) for n in wave])
+            yield from self._wave(self._subjects(wave, seeds))
+
+    def _subjects(
+        self, wave: Sequence[int], seeds: Sequence[str | None]
+    ) -> list[tuple[int, str | None]]:
+        """A seed for each number, of a few the one whose tools have been used least."""
+        planned = Coverage(tools=self.coverage.tools.copy())
+        subjects: list[tuple[int, str | None]] = []
+        for number in wave:
+            options = [seeds[(number * CHOICES + i) % len(seeds)] for i in range(CHOICES)]
+            seed = planned.choose_seed(options, self.environment.offered)
+            planned.tools.update(self.environment.offered(seed))
+            subjects.append((number, seed))
+        return subjects
 
     def _wave(self, starts: Sequence[tuple[int, str | None]]) -> Iterator[Candidate]:
         started = time.perf_counter()

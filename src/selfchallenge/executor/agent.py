@@ -62,6 +62,20 @@ def system_prompt(environment: type[Environment], seed: str | None) -> str:
     )
 
 
+def opening(environment: type[Environment], seed: str | None, instruction: str) -> list[Message]:
+    """The conversation before the agent's first reply: the system turn, the example, the task."""
+    messages = [Message("system", system_prompt(environment, seed))]
+    example = environment.demonstration(seed)
+    if example is not None:
+        messages += [
+            Message("user", task_prompt(example.instruction)),
+            Message("assistant", f"{example.thought}\n```python\n{example.code}\n```"),
+            Message("user", OUTPUT + example.output),
+            Message("assistant", example.answer),
+        ]
+    return [*messages, Message("user", task_prompt(instruction))]
+
+
 def task_prompt(instruction: str) -> str:
     """How a task is put to the agent."""
     return _template("task.md.j2").render(instruction=instruction)
@@ -105,14 +119,8 @@ class Attempt:
 
     def __post_init__(self) -> None:
         task = self.assignment.task
-        self._say("system", system_prompt(self.environment, task.seed))
-        example = self.environment.demonstration(task.seed)
-        if example is not None:
-            self._say("user", task_prompt(example.instruction))
-            self._say("assistant", f"{example.thought}\n```python\n{example.code}\n```")
-            self._say("user", OUTPUT + example.output)
-            self._say("assistant", example.answer)
-        self._say("user", task_prompt(task.instruction))
+        for message in opening(self.environment, task.seed, task.instruction):
+            self._say(message.role, message.content)
 
     def prompt(self) -> Prompt:
         """The conversation to be continued, with the ids that already stand for its beginning."""

@@ -1,0 +1,53 @@
+"""A tiny random language model over bytes: stands in for the weights of a scripted executor.
+
+The smoke loop takes a real optimiser step on it, so that the whole path from episodes to a saved
+adapter is run in seconds and without a download. It learns nothing worth measuring.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from selfchallenge.models.scripted import END
+
+
+class ByteTokenizer:
+    """What the learner asks of a tokenizer, for the ids of `ScriptedModel`."""
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write a note: these ids are bytes."""
+        note = {"tokens": "UTF-8 bytes", "end": END}
+        Path(directory, "tokenizer_config.json").write_text(json.dumps(note), "utf-8")
+
+
+class TinyModel:
+    """Random weights of a Qwen2 with two layers."""
+
+    name = "tiny-random"
+
+    def __init__(self) -> None:
+        config = Qwen2Config(
+            vocab_size=END + 1,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=8192,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.module = Qwen2ForCausalLM(config).eval()
+        self.tokenizer = ByteTokenizer()
+
+    def forget(self) -> None:
+        """It keeps nothing computed."""
+
+
+def tiny_model() -> TinyModel:
+    """The model, the same weights every time."""
+    return TinyModel()
