@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selfchallenge.errors import SelfChallengeError, ToolError
     from selfchallenge.models.scripted import ScriptedModel
     from selfchallenge.quality.gate import check
+    from selfchallenge.sandbox.host import Sandbox
     from selfchallenge.task import Check, CodeAsTask, Verdict
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "CodeAsTask",
     "Environment",
     "Episode",
+    "Sandbox",
     "ScriptedModel",
     "SelfChallengeError",
     "Session",
@@ -44,6 +46,7 @@ _HOMES = {
     "CodeAsTask": "task",
     "Environment": "environments.base",
     "Episode": "episode",
+    "Sandbox": "sandbox.host",
     "ScriptedModel": "models.scripted",
     "SelfChallengeError": "errors",
     "Session": "environments.base",

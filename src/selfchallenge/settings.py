@@ -1,4 +1,4 @@
-"""Settings: a preset in TOML, then flags, laid onto small frozen dataclasses.
+"""Settings: a preset, a file, then flags, laid onto small frozen dataclasses.
 
 Each room declares its own settings beside the code that they steer; a run nests them. Here is only
 what lays values onto them, so that a wrong name or a wrong type is an error before anything runs.
@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from selfchallenge.errors import UsageError
+from selfchallenge.manifest import RunSettings
 
 T = TypeVar("T")
 
 
-def apply(settings: T, changes: Mapping[str, Any], *, where: str = "") -> T:
+def overlay(settings: T, changes: Mapping[str, Any], *, where: str = "") -> T:
     """A copy of `settings` with `changes` laid onto it; nested mappings go into nested settings.
 
     Args:
@@ -32,10 +33,10 @@ def apply(settings: T, changes: Mapping[str, Any], *, where: str = "") -> T:
     Raises:
         UsageError: an unknown name, a value of another type, or one that the settings refuse.
     """
-    return _apply(settings, changes, where, "")
+    return _overlay(settings, changes, where, "")
 
 
-def _apply(settings: T, changes: Mapping[str, Any], where: str, prefix: str) -> T:
+def _overlay(settings: T, changes: Mapping[str, Any], where: str, prefix: str) -> T:
     hints = get_type_hints(type(settings))
     names = [field.name for field in dataclasses.fields(settings)]  # type: ignore[arg-type]
     new: dict[str, Any] = {}
@@ -47,7 +48,7 @@ def _apply(settings: T, changes: Mapping[str, Any], where: str, prefix: str) -> 
         if not dataclasses.is_dataclass(current):
             new[name] = _typed(value, hints[name], spelled, where)
         elif isinstance(value, Mapping):
-            new[name] = _apply(current, value, where, f"{spelled}.")
+            new[name] = _overlay(current, value, where, f"{spelled}.")
         else:
             raise UsageError(
                 f"{spelled} is a group of settings, not one value",
@@ -130,24 +131,32 @@ def preset_names() -> list[str]:
     )
 
 
-def read_preset(preset: str) -> dict[str, Any]:
-    """The values of a preset: one that comes with the package, or a TOML file of one's own.
+def preset(name: str) -> RunSettings:
+    """The settings of a preset that comes with the package.
 
     Raises:
-        UsageError: no such preset or file, or a file that is no TOML.
+        UsageError: there is no such preset.
     """
-    if not preset.endswith(".toml"):
-        if preset not in preset_names():
-            names = ", ".join(preset_names())
-            raise UsageError(
-                f"there is no preset {preset!r}", fix=f"use one of {names}, or a file.toml"
-            )
-        source = files("selfchallenge").joinpath("presets", f"{preset}.toml")
-        return tomllib.loads(source.read_text("utf-8"))
+    if name not in preset_names():
+        names = ", ".join(preset_names())
+        raise UsageError(
+            f"there is no preset {name!r}", fix=f"use one of {names}, or --config FILE.toml"
+        )
+    source = files("selfchallenge").joinpath("presets", f"{name}.toml")
+    changes = tomllib.loads(source.read_text("utf-8"))
+    return overlay(RunSettings(), changes, where=f"--preset {name}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a TOML file of one's own, to be laid onto a preset.
+
+    Raises:
+        UsageError: the file cannot be read or is no TOML.
+    """
     try:
-        return tomllib.loads(Path(preset).expanduser().read_text("utf-8"))
+        return tomllib.loads(path.expanduser().read_text("utf-8"))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UsageError(f"the preset cannot be read: {reason}", where=preset) from error
+        raise UsageError(f"the settings cannot be read: {reason}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the preset is no TOML: {error}", where=preset) from error
+        raise UsageError(f"the settings are no TOML: {error}", where=str(path)) from error

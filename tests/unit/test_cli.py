@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfchallenge import cli, manifest, pipeline
+from selfchallenge.cli.options import resolve
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.errors import StageError
 from selfchallenge.manifest import RunSettings
@@ -100,6 +101,8 @@ def test_any_other_exception_is_owned_up_to(command, failing):
         ["report", "absent"],
         ["rollout", "absent"],
         ["run", "library", "--preset", "lap"],
+        ["run", "library", "--config", "absent.toml"],
+        ["run", "library", "--min-isolation", "X"],
         ["run", "library", "--algorithm", "dpo"],
         ["run", "library", "--gate", "strict"],
         ["run", "library", "--actions", "json"],
@@ -119,6 +122,61 @@ def test_wrong_usage_is_exit_code_2(command, arguments, tmp_path, monkeypatch):
     assert shown
     assert "Traceback" not in shown
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            ["env", "show", "nowhere"],
+            "no environment is called 'nowhere'\n  next: give a built-in name (calculation",
+        ),
+        (
+            ["eval", "library", "--model", "nowhere"],
+            "no model is called 'nowhere', and there is no such folder\n  next: use one of:",
+        ),
+        (
+            ["eval", "library", "--model", "scripted:nobody"],
+            "no script is called 'nobody'\n  where: scripted:nobody\n  next: use one of ",
+        ),
+        (
+            ["run", "library", "--preset", "lap"],
+            "there is no preset 'lap'\n  next: use one of laptop, paper, smoke, or --config",
+        ),
+        (
+            ["run", "library", "--set", "rft.epoch=3"],
+            "there is no setting rft.epoch\n  where: --set\n  next: did you mean rft.epochs?\n",
+        ),
+        (
+            ["check", "absent.jsonl", "--env", "library"],
+            "",
+        ),
+    ],
+)
+def test_errors_of_usage_say_where_and_what_next(command, arguments, error):
+    code, _, shown = command(*arguments)
+    assert code == 2
+    assert shown.removeprefix("error: ").startswith(error)
+    assert "\n  next: " in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("import selfchallenge\nimport no_such_module\n", "ModuleNotFoundError", 2),
+        ("\n\nprices = {}['lamp']\n", "KeyError: 'lamp'", 3),
+        ("def broken(:\n", "SyntaxError", 1),
+        ("raise SystemExit(0)\n", "SystemExit", 1),
+    ],
+)
+def test_a_file_that_fails_to_import_is_shown_with_its_line(command, tmp_path, text, what, line):
+    file = tmp_path / "shop.py"
+    file.write_text(text)
+    code, _, shown = command("env", "show", f"{file}:Shop")
+    assert code == 1
+    assert f"cannot be imported: {what}" in shown
+    assert f"where: {file}, line {line}\n" in shown
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize(
@@ -188,15 +246,20 @@ def test_run_without_flags_is_the_laptop_preset(command, asked):
     assert code == 0
     assert (environment, out, data) == ("library", Path("runs/library"), None)
     assert settings.model == "default"
-    assert settings == cli._settings("laptop", None)
+    assert settings == resolve("laptop")
 
 
-def test_flags_go_over_set_and_set_over_the_preset(command, asked, tmp_path):
-    preset = tmp_path / "mine.toml"
-    preset.write_text('model = "a/b"\nseed = 1\ntasks = 7\n[rft]\nepochs = 5\nrank = 4\n')
+def test_run_as_json_prints_the_summary_and_nothing_else(command, asked):
+    code, out, _ = command("run", "library", "--json")
+    assert (code, json.loads(out)) == (0, {})
+
+
+def test_flags_go_over_set_and_set_over_the_file(command, asked, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text('model = "a/b"\nseed = 1\ntasks = 7\n[rft]\nepochs = 5\nrank = 4\n')
     command(
-        "run", "shop.py:Shop", "--preset", str(preset), "--set", "rft.epochs=3", "--set", "seed=2",
-        "--seed", "3", "--writer", "paper", "--actions", "code", "--allow-unsafe",
+        "run", "shop.py:Shop", "--config", str(config), "--min-isolation", "A",
+        "--set", "rft.epochs=3", "--set", "seed=2", "--seed", "3", "--writer", "paper", "--actions", "code", "--allow-unsafe",
         "--challenger-model", "openai:x@http://localhost:1/v1",
     )  # fmt: skip
     _, out, settings, _ = asked[0]
@@ -204,6 +267,8 @@ def test_flags_go_over_set_and_set_over_the_preset(command, asked, tmp_path):
     assert (settings.model, settings.tasks, settings.seed) == ("a/b", 7, 3)
     assert (settings.rft.epochs, settings.rft.rank) == (3, 4)
     assert (settings.writer, settings.allow_unsafe) == ("paper", True)
+    assert settings.min_isolation == "A"
+    assert settings.rollouts == resolve("laptop").rollouts
     assert settings.challenger_model == "openai:x@http://localhost:1/v1"
 
 
@@ -214,7 +279,7 @@ def test_unsafe_is_never_the_default(command, asked):
 
 @pytest.mark.parametrize(("verb", "stage"), [("rollout", "roll_out"), ("train", "train")])
 def test_a_stage_goes_on_with_the_settings_of_its_run(command, monkeypatch, tmp_path, verb, stage):
-    begun = cli._settings("smoke", ["rft.epochs=3"])
+    begun = resolve("smoke", assign=["rft.epochs=3"])
     with RunDirectory.open(tmp_path / "run", create=True) as run:
         manifest.agree(run, "library", load_environment("library"), begun, "A")
     calls = []
@@ -309,9 +374,9 @@ def test_check_as_json_is_one_object_for_every_task(command, tasks):
     assert code == 0
     assert [verdict["accepted"] for verdict in found] == [True, False, False, False]
     assert found[0]["id"] == TASK.id
-    assert {"id", "accepted", "isolation", "checks"} <= set(found[0])
-    assert {"name", "passed", "evidence"} == set(found[0]["checks"][0])
-    assert found[0]["gate"] == "paper"
+    assert all(set(verdict) == {"id", "accepted", "isolation", "checks"} for verdict in found)
+    checks = [check for verdict in found for check in verdict["checks"]]
+    assert all(set(check) == {"name", "passed", "evidence"} for check in checks)
 
 
 def test_eval_measures_and_tells_the_floor(command):
@@ -322,6 +387,19 @@ def test_eval_measures_and_tells_the_floor(command):
     assert (found["pass@1"], found["n"], found["noop_floor"]) == (1.0, 12, 0.0)
     assert found["grounded"]["pass@1"] == 1.0
     assert (found["tasks"], found["model"]) == ("held-out", "scripted:oracle")
+
+
+def test_eval_keeps_attempts_and_score_in_a_folder_once(command, tmp_path):
+    flags = ("eval", "library", "--model", "scripted:oracle", "--out", str(tmp_path / "kept"))
+    _, out, _ = command(*flags, "--json")
+    attempts = (tmp_path / "kept" / "scores.jsonl").read_text().splitlines()
+    phases = [json.loads(line)["phase"] for line in attempts]
+    assert phases == ["noop"] * 12 + ["eval"] * 12
+    found = json.loads((tmp_path / "kept" / "score.json").read_text())
+    assert found == {key: value for key, value in json.loads(out).items() if key != "tasks"}
+    code, _, shown = command(*flags)
+    assert code == 2
+    assert "holds attempts already" in shown
 
 
 def test_eval_on_a_file_of_tasks_as_text(command, tmp_path):
@@ -353,8 +431,10 @@ def test_report_writes_the_page_and_prints_the_summary(command, tmp_path):
     assert code == 0
     assert Path(out.strip()) == tmp_path / "report.html"
     assert (tmp_path / "report.html").exists()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["environment"] == "library"
     _, out, _ = command("report", str(tmp_path), "--json")
-    assert json.loads(out)["environment"] == "library"
+    assert json.loads(out) == summary
 
 
 def test_report_of_a_run_whose_environment_is_gone(command, tmp_path):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfchallenge.errors import UsageError
+from selfchallenge.learner.settings import RftSettings
 from selfchallenge.manifest import RunSettings
-from selfchallenge.settings import apply, assignments, preset_names, read_preset
+from selfchallenge.settings import assignments, overlay, preset, preset_names, read_config
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,20 @@ class Outer:
 
 
 def test_values_are_laid_on_and_the_rest_stays():
-    found = apply(Outer(), {"mode": "slow", "inner": {"epochs": 5}})
+    found = overlay(Outer(), {"mode": "slow", "inner": {"epochs": 5}})
     assert found == Outer(mode="slow", inner=Inner(epochs=5))
 
 
 def test_nothing_changes_the_original():
     settings = Outer()
-    apply(settings, {"inner": {"epochs": 5}})
+    overlay(settings, {"inner": {"epochs": 5}})
     assert settings == Outer()
 
 
 def test_a_whole_number_is_a_number_but_not_the_other_way_round():
-    assert apply(Outer(), {"inner": {"rate": 1}}).inner.rate == 1.0
+    assert overlay(Outer(), {"inner": {"rate": 1}}).inner.rate == 1.0
     with pytest.raises(UsageError, match=r"inner\.epochs must be a whole number, not 2\.5"):
-        apply(Outer(), {"inner": {"epochs": 2.5}})
+        overlay(Outer(), {"inner": {"epochs": 2.5}})
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,13 @@ def test_a_whole_number_is_a_number_but_not_the_other_way_round():
 )
 def test_wrong_settings_are_errors_that_help(changes, what, fix):
     with pytest.raises(UsageError) as caught:
-        apply(Outer(), changes, where="mine.toml")
+        overlay(Outer(), changes, where="mine.toml")
     assert (caught.value.what, caught.value.where, caught.value.fix) == (what, "mine.toml", fix)
 
 
 def test_what_the_settings_refuse_is_refused():
     with pytest.raises(UsageError, match="epochs must be above 0"):
-        apply(Outer(), {"inner": {"epochs": 0}})
+        overlay(Outer(), {"inner": {"epochs": 0}})
 
 
 @given(
@@ -89,7 +90,7 @@ def test_what_the_settings_refuse_is_refused():
     )
 )
 def test_settings_written_down_and_laid_on_are_the_same(settings):
-    assert apply(Outer(), dataclasses.asdict(settings)) == settings
+    assert overlay(Outer(), dataclasses.asdict(settings)) == settings
 
 
 def test_assignments_are_read_as_toml_and_else_as_text():
@@ -119,25 +120,37 @@ def test_any_value_is_read_as_something(value):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_fits_the_settings_of_a_run(name):
-    assert apply(RunSettings(), read_preset(name)) is not None
+    assert isinstance(preset(name), RunSettings)
 
 
 def test_the_presets_of_the_design_are_there():
     assert preset_names() == ["laptop", "paper", "smoke"]
 
 
-def test_a_preset_of_ones_own(tmp_path):
+def test_the_preset_of_the_paper_is_the_papers():
+    found, learner = preset("paper"), RftSettings.paper()
+    assert (found.tasks, found.rollouts, found.agent.max_steps) == (800, 15, 15)
+    assert (found.writer, found.gate) == ("paper", "paper")
+    assert found.model == "meta-llama/Llama-3.1-8B-Instruct"
+    # All 15 attempts at a task may teach, and the context is 16,192 tokens.
+    assert found.rft == dataclasses.replace(learner, per_task=15, max_length=16192)
+
+
+def test_an_unknown_preset_names_the_ones_there_are():
+    with pytest.raises(UsageError, match=r"no preset 'lap'(?s:.*)laptop, paper, smoke"):
+        preset("lap")
+
+
+def test_a_file_of_ones_own(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text("tasks = 3\n[rft]\nepochs = 1\n")
-    assert read_preset(str(file)) == {"tasks": 3, "rft": {"epochs": 1}}
+    assert read_config(file) == {"tasks": 3, "rft": {"epochs": 1}}
 
 
-def test_presets_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("tasks = \n")
-    with pytest.raises(UsageError, match=r"is no TOML.*line 1"):
-        read_preset(str(broken))
+    with pytest.raises(UsageError, match=r"no TOML.*line 1"):
+        read_config(broken)
     with pytest.raises(UsageError, match="No such file"):
-        read_preset(str(tmp_path / "absent.toml"))
-    with pytest.raises(UsageError, match=r"no preset 'lap'(?s:.*)laptop, paper, smoke"):
-        read_preset("lap")
+        read_config(tmp_path / "absent.toml")

@@ -1,0 +1,157 @@
+"""Commands that write a run directory: the whole loop, and one stage of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from selfchallenge.cli.app import app
+from selfchallenge.cli.options import (
+    Actions,
+    Algorithm,
+    Assign,
+    Challenger,
+    Config,
+    Data,
+    Env,
+    Gate,
+    Isolation,
+    Json,
+    ModelName,
+    Out,
+    Preset,
+    RunDir,
+    Seed,
+    Unsafe,
+    Writer,
+    resolve,
+)
+
+
+@app.command()
+def run(
+    env: Env,
+    *,
+    out: Out = None,
+    preset: Preset = "laptop",
+    config: Config = None,
+    data: Data = None,
+    model: ModelName = None,
+    challenger_model: Challenger = None,
+    algorithm: Algorithm = None,
+    writer: Writer = None,
+    gate: Gate = None,
+    actions: Actions = None,
+    seed: Seed = None,
+    allow_unsafe: Unsafe = None,
+    min_isolation: Isolation = None,
+    assign: Assign = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole loop: write tasks, check, attempt, learn, measure before and after, report."""
+    from rich.console import Console
+
+    from selfchallenge.pipeline import run_loop
+    from selfchallenge.progress import watch
+    from selfchallenge.report.table import summary_table
+
+    settings = resolve(
+        preset,
+        config,
+        assign,
+        model=model,
+        challenger_model=challenger_model,
+        algorithm=algorithm,
+        writer=writer,
+        gate=gate,
+        actions=actions,
+        seed=seed,
+        allow_unsafe=allow_unsafe,
+        min_isolation=min_isolation,
+    )
+    folder = out or _default_folder(env)
+    with watch() as watcher:
+        summary = run_loop(env, folder, settings, data=data, watch=watcher)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    Console().print(summary_table(summary))
+    print(f"\nreport: {folder / 'report.html'}")
+
+
+@app.command()
+def challenge(
+    env: Env,
+    *,
+    out: Out = None,
+    preset: Preset = "laptop",
+    config: Config = None,
+    data: Data = None,
+    model: ModelName = None,
+    challenger_model: Challenger = None,
+    writer: Writer = None,
+    gate: Gate = None,
+    seed: Seed = None,
+    allow_unsafe: Unsafe = None,
+    min_isolation: Isolation = None,
+    assign: Assign = None,
+) -> None:
+    """Write tasks and check them: the first stage of `run`."""
+    from selfchallenge.pipeline import open_loop
+    from selfchallenge.progress import watch
+
+    settings = resolve(
+        preset,
+        config,
+        assign,
+        model=model,
+        challenger_model=challenger_model,
+        writer=writer,
+        gate=gate,
+        seed=seed,
+        allow_unsafe=allow_unsafe,
+        min_isolation=min_isolation,
+    )
+    folder = out or _default_folder(env)
+    with (
+        watch() as watcher,
+        open_loop(env, folder, settings, data=data, watch=watcher) as loop,
+    ):
+        loop.challenge()
+    print(f"tasks: {folder / 'tasks.jsonl'}")
+
+
+@app.command()
+def rollout(directory: RunDir) -> None:
+    """Attempt every accepted task of a run, several times each."""
+    _stage(directory, "roll_out")
+    print(f"episodes: {directory / 'episodes.jsonl'}")
+
+
+@app.command()
+def train(directory: RunDir) -> None:
+    """Learn from the verified successes of a run."""
+    _stage(directory, "train")
+    print(f"model: {directory / 'model'}")
+
+
+def _default_folder(env: str) -> Path:
+    return Path("runs", env.rpartition(":")[2] or env)
+
+
+def _stage(directory: Path, stage: str) -> None:
+    """Run one stage of an existing run, with the settings that it was begun with."""
+    from selfchallenge.manifest import RunSettings
+    from selfchallenge.pipeline import open_loop
+    from selfchallenge.progress import watch
+    from selfchallenge.runs.store import RunFiles
+    from selfchallenge.settings import overlay
+
+    begun = RunFiles.view(directory).read_json("run.json")
+    settings = overlay(RunSettings(), begun["settings"], where=str(directory / "run.json"))
+    data = Path(begun["data"]) if begun["data"] else None
+    with (
+        watch() as watcher,
+        open_loop(begun["spelled"], directory, settings, data=data, watch=watcher) as loop,
+    ):
+        getattr(loop, stage)()

@@ -1,0 +1,77 @@
+"""Flags that several commands share, and how a command's flags become settings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from selfchallenge.manifest import RunSettings
+
+ENV = "a built-in name, file.py:Class, or package.module:Class"
+MODEL = "default, default-1.5b, a folder, a hub id, openai:NAME@URL, or scripted:NAME"
+
+Env = Annotated[str, typer.Argument(metavar="ENV", help=f"{ENV[0].upper()}{ENV[1:]}.")]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; runs/NAME when not given.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of the environment's external data.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Preset = Annotated[str, typer.Option(help="Starting values: laptop, smoke or paper.")]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Settings of your own over the preset's.")
+]
+ModelName = Annotated[str | None, typer.Option("--model", help=f"{MODEL[0].upper()}{MODEL[1:]}.")]
+Challenger = Annotated[
+    str | None, typer.Option(help="Who writes the tasks; the same model when not given.")
+]
+Algorithm = Annotated[
+    str | None,
+    typer.Option(help="How the executor learns: rft (distill, dpo, grpo, ppo: not yet)."),
+]
+Writer = Annotated[str | None, typer.Option(help="How tasks are written: staged or paper.")]
+Gate = Annotated[
+    str | None, typer.Option(help="Which checks: full, paper, solution, verifier or none.")
+]
+Actions = Annotated[str | None, typer.Option(help="How agents act: code (json: not yet).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Unsafe = Annotated[
+    bool | None, typer.Option("--allow-unsafe", help="Run code even where nothing isolates it.")
+]
+
+
+class Level(StrEnum):
+    """Isolation levels that can be asked for; the weaker ones need --allow-unsafe."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+
+
+Isolation = Annotated[
+    Level | None, typer.Option("--min-isolation", help="Weakest isolation to run code at.")
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as rft.epochs=3."),
+]
+
+
+def resolve(
+    preset: str, config: Path | None = None, assign: list[str] | None = None, **flags: Any
+) -> RunSettings:
+    """The preset's values, then those of the file, then `--set`, then the flags that were given."""
+    from selfchallenge import settings as values
+
+    found = values.preset(preset)
+    if config is not None:
+        found = values.overlay(found, values.read_config(config), where=str(config))
+    found = values.overlay(found, values.assignments(assign or []), where="--set")
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "min_isolation" in given:
+        given["min_isolation"] = given["min_isolation"].value
+    if "actions" in given:
+        given["agent"] = {"actions": given.pop("actions")}
+    return values.overlay(found, given, where="command line")
