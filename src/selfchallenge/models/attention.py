@@ -261,14 +261,14 @@ def _part(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) ->
         values: like `keys`.
         hidden: True where a query does not see a key, broadcast to [..., queries, per, length].
     """
-    shape = query.shape[-3:-1]
-    scores = (query.flatten(-3, -2) @ keys.transpose(-1, -2)).float().unflatten(-2, shape)
+    scores = (query.flatten(-3, -2) @ keys.transpose(-1, -2)).float()
+    scores = scores.view(*query.shape[:-1], -1)
     if hidden is not None:
         scores = scores.masked_fill_(hidden, float("-inf"))
     top = scores.amax(-1)
     weights = scores.sub_(top.unsqueeze(-1)).exp_()
     out = weights.flatten(-3, -2).to(values.dtype) @ values
-    return _Part(out.float().unflatten(-2, shape), top, weights.sum(-1))
+    return _Part(out.float().view(query.shape), top, weights.sum(-1))
 
 
 def _with_prefix(seen: _Part, query: Tensor, group: _Group, layer: int) -> _Part:
@@ -280,7 +280,8 @@ def _with_prefix(seen: _Part, query: Tensor, group: _Group, layer: int) -> _Part
     folded = mine.transpose(0, 1).reshape(kv_heads, rows * queries, per, width)
     flat = _part(folded, keys, values, None)
     parts = (flat.out, flat.top, flat.total)
-    prefix = _Part(*(part.unflatten(1, (rows, queries)).transpose(0, 1) for part in parts))
+    shape = (kv_heads, rows, queries, per)
+    prefix = _Part(*(part.view(*shape, *part.shape[3:]).transpose(0, 1) for part in parts))
     if group.rows is None:
         return seen | prefix
     both = _Part(seen.out[group.rows], seen.top[group.rows], seen.total[group.rows]) | prefix

@@ -139,7 +139,7 @@ def _write_tokenizer(meta: dict[str, Any], folder: Path) -> None:
 
 
 def _write_tensors(tensors: dict[str, Any], file: Path) -> None:
-    """Stream a safetensors file: 8 bytes of header length, a JSON header, raw little-endian data."""
+    """Stream a safetensors file: length of the header, the header as JSON, little-endian data."""
     from gguf.quants import dequantize  # noqa: PLC0415 - see above
 
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +16,29 @@ from selfchallenge.models.base import Completion, Prompt, Sampling
 
 _WIDTH = 512
 """Ids that are summed up together when a token is drawn."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What ends a reply.
+
+    Attributes:
+        ids: end-of-turn marks.
+        stop: pattern to be found in the text, None without one.
+        max_tokens: sampled ids at most.
+        window: ids of prompt and reply together at most.
+    """
+
+    ids: frozenset[int]
+    stop: re.Pattern[str] | None
+    max_tokens: int
+    window: int
+
+    @classmethod
+    def of(cls, sampling: Sampling, ids: frozenset[int], window: int) -> Self:
+        """The endings that a request asks for."""
+        stop = re.compile(sampling.stop, re.DOTALL) if sampling.stop else None
+        return cls(ids, stop, sampling.max_tokens, window)
 
 
 @dataclass
@@ -39,37 +62,38 @@ class Reply:
     _rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rng = random.Random(self.prompt.seed)  # noqa: S311 - sampling, no secret
+        self._rng = random.Random(self.prompt.seed)
 
     def uniform(self) -> float:
         """The next random number of this sample, in [0, 1)."""
         return self._rng.random()
 
-    def take(self, token: int, logprob: float, tokenizer: Any, ends: Collection[int]) -> None:
-        """One more token; `text` grows by the characters that it completes."""
+    def take(self, token: int, logprob: float, tokenizer: Any, ending: Ending) -> bool:
+        """One more token; whether the reply has ended with it."""
         self.ids.append(token)
         self.logprobs.append(logprob)
-        if token in ends:
+        if token in ending.ids:
             self.finish = "stop"
-            return
-        # The tokens before `_read` have given their text; two of them are read again because a
-        # decoder may treat the first token of a text differently.
+            return True
+        self._listen(tokenizer)
+        if ending.stop is not None and ending.stop.search(self.text):
+            self.finish = "stop"
+        elif len(self.ids) >= ending.max_tokens:
+            self.finish = "length"
+        elif len(self.given) + len(self.ids) >= ending.window:
+            self.finish = "context"
+        return self.finish is not None
+
+    def _listen(self, tokenizer: Any) -> None:
+        """Let `text` grow by the characters that are complete."""
+        # The ids before `_read` have given their text; two of them are read again because a
+        # decoder may treat the first id of a text differently.
         start = max(0, self._read - 2)
         before = tokenizer.decode(self.ids[start : self._read], skip_special_tokens=True)
         both = tokenizer.decode(self.ids[start:], skip_special_tokens=True)
         if not both.endswith("\ufffd"):  # else a character is still incomplete
             self.text += both[len(before) :]
             self._read = len(self.ids)
-
-    def check(self, stop: re.Pattern[str] | None, sampling: Sampling, window: int) -> bool:
-        """Whether the reply has ended: by itself, at the pattern, or at a limit."""
-        if self.finish is None and stop is not None and stop.search(self.text):
-            self.finish = "stop"
-        elif self.finish is None and len(self.ids) >= sampling.max_tokens:
-            self.finish = "length"
-        elif self.finish is None and len(self.given) + len(self.ids) >= window:
-            self.finish = "context"
-        return self.finish is not None
 
     def completion(self, tokenizer: Any, ends: Collection[int]) -> Completion:
         """What is handed out."""
@@ -118,7 +142,7 @@ def _inverse(chances: Tensor, uniforms: Sequence[float]) -> Tensor:
     """The first id whose cumulative chance exceeds the number: first its block, then the id."""
     rows, size = chances.shape
     full = size - size % _WIDTH
-    blocks = chances[:, :full].unflatten(1, (-1, _WIDTH)).sum(-1)
+    blocks = chances[:, :full].view(rows, -1, _WIDTH).sum(-1)
     blocks = torch.cat([blocks, chances[:, full:].sum(-1, keepdim=True)], 1).double()
     edges = blocks.cumsum(1)
     points = torch.tensor(uniforms, dtype=torch.double, device=chances.device)[:, None]

@@ -51,17 +51,6 @@ def load_model(
         from selfchallenge.models.openai import OpenAIModel  # noqa: PLC0415 - slow to import
 
         return OpenAIModel.from_spec(spec, concurrency=batch)
-    return _local(spec, batch, device, dtype, threads, say)
-
-
-def _local(
-    spec: str,
-    batch: int,
-    device: str,
-    dtype: Literal["auto", "float32", "bfloat16"],
-    threads: int | None,
-    say: Callable[[str], None],
-) -> Model:
     folder, adapter = _find(spec, say)
     try:
         from selfchallenge.models.transformers import TransformersModel  # noqa: PLC0415 - heavy
@@ -83,7 +72,7 @@ def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, Path | None]:
     if spec in DEFAULTS:
         return default_weights(spec, say), None
     folder = Path(spec).expanduser()
-    if not folder.is_dir():
+    if not spec or not folder.is_dir():
         return _from_hub(spec, say), None
     note = folder / "adapter_config.json"
     if not note.exists():

@@ -18,7 +18,9 @@ from selfchallenge.errors import ModelError, UsageError
 from selfchallenge.models.base import Completion, Prompt, Sampling
 from selfchallenge.models.stopping import cut
 
-_TOO_LONG = re.compile(r"context_length|context (length|window|size)|too many tokens|too long", re.I)
+_TOO_LONG = re.compile(
+    r"context_length|context (length|window|size)|too many tokens|too long", re.IGNORECASE
+)
 
 
 class OpenAIModel:

@@ -25,9 +25,8 @@ ROWS = 40
 def computes_bfloat16() -> bool:
     """Whether the processor has instructions for it and torch can use them."""
     can = torch.cpu.get_capabilities()
-    return torch.backends.mkldnn.is_available() and bool(
-        can.get("avx512_bf16") or can.get("amx_bf16")
-    )
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(onednn and (can.get("avx512_bf16") or can.get("amx_bf16")))
 
 
 class PackedLinears:
@@ -44,12 +43,12 @@ class PackedLinears:
     def in_use(self) -> Iterator[None]:
         """The module computes with the packed layers inside the block."""
         for layer, forward in self._forwards.items():
-            layer.forward = forward  # type: ignore[method-assign]
+            vars(layer)["forward"] = forward
         try:
             yield
         finally:
             for layer in self._forwards:
-                del layer.forward
+                del vars(layer)["forward"]
 
 
 def _packed(layer: torch.nn.Linear) -> Forward:

@@ -67,7 +67,7 @@ class ScriptedModel:
 
 
 def render(prompt: Prompt) -> tuple[int, ...]:
-    """Pseudo ids of a prompt: its context, the messages that are new, the beginning of the reply."""
+    """Pseudo ids of a prompt: its context, the messages that are new, the forced beginning."""
     ids = list(prompt.context)
     if ids and ids[-1] != END:
         ids.append(END)

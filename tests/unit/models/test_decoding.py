@@ -1,20 +1,22 @@
+import itertools
 import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_model import END, make_tokenizer
 
 from selfchallenge.errors import ModelError
 from selfchallenge.models.base import Message, Prompt, Sampling
-from selfchallenge.models.decoding import Reply, draw
+from selfchallenge.models.decoding import Ending, Reply, draw
 
 TOKENIZER = make_tokenizer()
+ENDING = Ending(frozenset({END}), None, 99, 999)
 
 
 @given(st.integers(1, 1600), st.integers(0, 2**32), st.sampled_from([0.3, 1.0, 2.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_number_picks_the_id_whose_share_it_falls_into(size, seed, temperature):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(5, size, generator=generator) * 4
@@ -55,15 +57,15 @@ def test_nan_is_an_error():
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_text_grows_by_whole_characters(text):
     reply = Reply(Prompt((Message("user", "q"),)), (1,))
     ids = TOKENIZER(text, add_special_tokens=False).input_ids
     seen = [""]
     for token in ids:
-        reply.take(token, 0.0, TOKENIZER, {END})
+        reply.take(token, 0.0, TOKENIZER, ENDING)
         seen.append(reply.text)
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
     assert all(text.startswith(part) for part in seen)
     assert reply.completion(TOKENIZER, {END}).text == text
 
@@ -71,7 +73,7 @@ def test_text_grows_by_whole_characters(text):
 def test_half_a_character_at_the_end_is_shown_as_such():
     reply = Reply(Prompt((Message("user", "q"),)), (1,))
     for token in TOKENIZER("aé", add_special_tokens=False).input_ids[:-1]:
-        reply.take(token, 0.0, TOKENIZER, {END})
+        reply.take(token, 0.0, TOKENIZER, ENDING)
     assert reply.text == "a"
     assert reply.completion(TOKENIZER, {END}).text == "a\ufffd"
 
@@ -79,9 +81,10 @@ def test_half_a_character_at_the_end_is_shown_as_such():
 def test_the_limits_are_told_apart():
     def ended(sampling, window):
         reply = Reply(Prompt((Message("user", "q"),)), (1, 2))
-        reply.take(65, 0.0, TOKENIZER, {END})
-        return reply.finish if reply.check(None, sampling, window) else None
+        ending = Ending.of(sampling, frozenset({END}), window)
+        return reply.finish if reply.take(65, 0.0, TOKENIZER, ending) else None
 
     assert ended(Sampling(max_tokens=1), 99) == "length"
     assert ended(Sampling(max_tokens=2), 3) == "context"
+    assert ended(Sampling(max_tokens=2, stop="."), 3) == "stop"
     assert ended(Sampling(max_tokens=2), 99) is None

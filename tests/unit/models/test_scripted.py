@@ -44,7 +44,7 @@ def test_a_context_is_continued(stop):
     messages = (Message("user", "q"), Message("assistant", first.text), Message("user", "r"))
     ids = render(Prompt(messages, begin="so", context=context, known=2))
     assert ids[: len(context)] == context
-    new = [i for i in ids[len(context) :]]
+    new = ids[len(context) :]
     assert new.count(END) == (1 if not stop else 2)
     assert bytes(i for i in new if i != END).decode() == "<user>r<assistant>so"
 

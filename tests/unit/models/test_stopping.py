@@ -1,6 +1,6 @@
 import re
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selfchallenge.models.stopping import cut
@@ -9,6 +9,7 @@ PATTERNS = ["", "b", "a.c", r"```\w*\n.*?```", r"\n", "(ab)+"]
 
 
 @given(st.text(alphabet="abc`\n", max_size=40), st.sampled_from(PATTERNS))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_text_ends_where_the_pattern_is_first_complete(text, pattern):
     found = cut(text, pattern)
     assert text.startswith(found)

@@ -3,7 +3,7 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_model import END, make_module, make_tokenizer, save_tiny
 
@@ -145,7 +145,7 @@ def test_a_sampled_end_of_turn_is_not_doubled(tiny):
 
 
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_conversation_continued_turn_by_turn_renders_like_the_whole(texts):
     from selfchallenge.models.rendering import render
 
