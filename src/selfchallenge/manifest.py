@@ -1,4 +1,4 @@
-"""Settings of a run and `run.json`, which holds them: what was asked for, and with what versions."""
+"""Settings of a run and `run.json`, which holds them: what was asked for, with what versions."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def open_loop(
     data: Path | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Loop]:
-    """The loop of a run directory, new or resumed; its processes and its lock end with the block."""
+    """The loop of a run directory, new or resumed; its processes and lock end with the block."""
     world = load_environment(environment, data)
     with RunDirectory.open(out, create=True) as run, Sandbox(**settings.sandbox()) as sandbox:
         manifest.agree(run, str(environment), world, settings, sandbox.isolation)

@@ -142,7 +142,7 @@ def bind(tool: ToolSpec, arguments: str) -> dict[str, list[ast.expr]] | None:
         else:
             return None
     for keyword in call.keywords:
-        if keyword.arg not in positional or keyword.arg in bound:
+        if keyword.arg is None or keyword.arg not in positional or keyword.arg in bound:
             return None
         bound[keyword.arg] = [keyword.value]
     missing = set(tool.parameters.get("required", ())) - set(bound)

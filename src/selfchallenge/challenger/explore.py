@@ -319,7 +319,7 @@ def _flow_into(tool: ToolSpec, steps: Sequence[Step], rng: random.Random) -> str
 
 def _quote(tool: ToolSpec) -> str:
     """Forced beginning of a call with values of its own: a quote where a text comes first."""
-    first = next(iter(tool.parameters.get("properties", {}).values()), {})
+    first: dict[str, Any] = next(iter(tool.parameters.get("properties", {}).values()), {})
     return "'" if first.get("type") == "string" else ""
 
 

@@ -1,8 +1,8 @@
 """The model's part of the wording: phrases for calls, rewritten instructions, both tried blind.
 
 Whether words say what they should is decided by a round trip: the model reads them as a task,
-without having seen the solution, and what its calls return is compared with the solution's calls. Checks on identifiers
-alone do not notice a changed meaning.
+without having seen the solution, and what its calls return is compared with the solution's calls.
+Checks on identifiers alone do not notice a changed meaning.
 """
 
 from __future__ import annotations

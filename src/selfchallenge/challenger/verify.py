@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from selfchallenge.challenger.draft import Draft, Step, program
+from selfchallenge.challenger.views import views
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools
 from selfchallenge.errors import ToolError
 from selfchallenge.sandbox.host import Sandbox, Session
@@ -144,10 +146,10 @@ def _near_misses(draft: Draft, rng: random.Random) -> Iterator[tuple[str, str]]:
     rng.shuffle(mutants)
     for position, mutant in mutants:
         yield _with(draft, position, mutant), "program"
-    for step in steps[:-1]:
-        if draft.answer:
-            kept = steps[: steps.index(step) + 1]
-            yield program(kept, step.variable), "program"
+    if draft.answer:
+        for step in reversed(steps):
+            for view in views(step.variable, step.value):
+                yield program(steps[: steps.index(step) + 1], view.source), "program"
     if not draft.answer:
         yield from ((program(steps[:n], ""), "program") for n in range(1, len(steps)))
         for step in steps:
@@ -183,7 +185,7 @@ def spoil(arguments: str, rng: random.Random) -> Iterator[str]:
         yield ast.unparse(tree)[2:-1]
 
 
-def _near(value: object, rng: random.Random) -> Iterator[object]:
+def _near(value: object, rng: random.Random) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
@@ -194,8 +196,19 @@ def _near(value: object, rng: random.Random) -> Iterator[object]:
         yield round(value * 1.1, 4)
         yield round(value + 1, 4)
     elif isinstance(value, str) and value:
+        yield from _counted(value)
         yield value[:-1] or value * 2
         yield value + value[-1]
         yield value[1:] or value * 3
         yield value[1:2] + value[:1] + value[2:]
         yield value[::-1]
+
+
+def _counted(value: str) -> Iterator[str]:
+    """Neighbours of a text that ends in a number: of an identifier, a date, a code."""
+    found = re.search(r"\d+$", value)
+    if found is not None:
+        digits = found.group()
+        for step in (1, -1, 2):
+            number = str(max(int(digits) + step, 0)).zfill(len(digits))
+            yield value[: found.start()] + number

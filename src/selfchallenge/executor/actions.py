@@ -1,4 +1,4 @@
-"""What a reply means: a thought and one fenced python block, or the final answer (paper, section 4).
+"""What a reply means: a thought and a fenced python block, or the final answer (paper, section 4).
 
 The agent acts in code. A reply with a block is an action; a reply without one is the answer, and
 its text is read by the type that the reference solution's answer has, because text alone cannot

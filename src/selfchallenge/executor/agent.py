@@ -17,7 +17,7 @@ from typing import Any, Literal
 import jinja2
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import Episode, StopReason, Turn
+from selfchallenge.episode import Call, Episode, StopReason, Turn
 from selfchallenge.errors import SandboxError
 from selfchallenge.executor.actions import parse_action, read_answer, show_observation
 from selfchallenge.executor.reward import judge
@@ -56,7 +56,7 @@ class Assignment:
 
 
 def system_prompt(environment: type[Environment], seed: str | None) -> str:
-    """What the agent is told first (o_0): the policy, the tools offered for this seed, the format."""
+    """What the agent is told first (o_0): the policy, the tools for this seed, the format."""
     return _template("code.md.j2").render(
         policy=policy_of(environment), tools=describe_tools(environment, seed)
     )
@@ -95,7 +95,7 @@ def _template(name: str) -> jinja2.Template:
 
 @dataclass
 class Attempt:
-    """An episode in the making: `prompt()` asks, `advance(reply)` acts, `finish()` is the record."""
+    """An episode in the making: `prompt()` asks, `advance(reply)` acts, `finish()` records."""
 
     assignment: Assignment
     environment: type[Environment]
@@ -153,7 +153,8 @@ class Attempt:
         answer = (
             None if self.answer_text is None else read_answer(self.answer_text, verdict.answer_type)
         )
-        reward, passed, evidence, calls = 0.0, False, self.error, ()
+        reward, passed, evidence = 0.0, False, self.error
+        calls: tuple[Call, ...] = ()
         try:
             if self.stop is not StopReason.SANDBOX:
                 reward, passed, evidence = self._judge(answer)

@@ -47,4 +47,4 @@ def oracle(
 
 def idle() -> ScriptedModel:
     """A model that does nothing and answers nothing: what it scores is the floor of a task set."""
-    return ScriptedModel("idle", lambda prompt: "")
+    return ScriptedModel("idle", lambda _: "")

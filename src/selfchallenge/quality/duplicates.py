@@ -1,6 +1,7 @@
 """Duplicate removal: the same solution with other names, or nearly the same instruction.
 
-Two tasks are duplicates when their solutions normalise to the same code, or when their instructions share most of their word triples (MinHash estimate of the Jaccard similarity). The first accepted
+Two tasks are duplicates when their solutions normalise to the same code, or when their instructions
+share most of their word triples (MinHash estimate of the Jaccard similarity). The first accepted
 task stays.
 """
 

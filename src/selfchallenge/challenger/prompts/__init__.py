@@ -22,6 +22,9 @@ def render(name: str, **values: Any) -> str:
 def _template(name: str) -> jinja2.Template:
     # A prompt is text for a model, not markup for a browser.
     environment = jinja2.Environment(
-        autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=False,  # noqa: S701
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.from_string(files(__name__).joinpath(name).read_text("utf-8"))
