@@ -259,7 +259,8 @@ def test_flags_go_over_set_and_set_over_the_file(command, asked, tmp_path):
     config.write_text('model = "a/b"\nseed = 1\ntasks = 7\n[rft]\nepochs = 5\nrank = 4\n')
     command(
         "run", "shop.py:Shop", "--config", str(config), "--min-isolation", "A",
-        "--set", "rft.epochs=3", "--set", "seed=2", "--seed", "3", "--writer", "paper", "--actions", "code", "--allow-unsafe",
+        "--set", "rft.epochs=3", "--set", "seed=2", "--seed", "3", "--writer", "paper",
+        "--actions", "code", "--allow-unsafe",
         "--challenger-model", "openai:x@http://localhost:1/v1",
     )  # fmt: skip
     _, out, settings, _ = asked[0]
@@ -379,33 +380,49 @@ def test_check_as_json_is_one_object_for_every_task(command, tasks):
     assert all(set(check) == {"name", "passed", "evidence"} for check in checks)
 
 
-def test_eval_measures_and_tells_the_floor(command):
-    flags = ("--model", "scripted:oracle", "--trials", "2")
-    code, out, _ = command("eval", "library", *flags, "--json")
+@pytest.fixture
+def one(tmp_path):
+    """A file with one good task."""
+    file = tmp_path / "one.jsonl"
+    file.write_text(TASK.model_dump_json())
+    return str(file)
+
+
+def test_eval_measures_and_tells_the_floor(command, one):
+    flags = ("--tasks", one, "--preset", "smoke", "--trials", "2")
+    code, out, _ = command("eval", STARTER, *flags, "--json")
     found = json.loads(out)
     assert code == 0
-    assert (found["pass@1"], found["n"], found["noop_floor"]) == (1.0, 12, 0.0)
-    assert found["grounded"]["pass@1"] == 1.0
-    assert (found["tasks"], found["model"]) == ("held-out", "scripted:oracle")
+    assert (found["pass@1"], found["n"], found["noop_floor"]) == (1.0, 1, 0.0)
+    assert (found["grounded"]["pass@1"], found["attempts"]) == (1.0, 2)
+    assert (found["tasks"], found["model"]) == (one, "scripted:oracle")
 
 
-def test_eval_keeps_attempts_and_score_in_a_folder_once(command, tmp_path):
-    flags = ("eval", "library", "--model", "scripted:oracle", "--out", str(tmp_path / "kept"))
-    _, out, _ = command(*flags, "--json")
+def test_eval_on_held_out_tasks(command, monkeypatch):
+    monkeypatch.setattr("selfchallenge.evaluation.benchmarks.measure", lambda _, tasks, *a, **k: {
+        "environment": a[0].__name__, "n": len(tasks), "trials": k["trials"],
+    })  # fmt: skip
+    code, out, _ = command("eval", "library", "--trials", "3", "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "environment": "Library", "n": 12, "trials": 3, "tasks": "held-out",
+    }  # fmt: skip
+
+
+def test_eval_keeps_attempts_and_score_in_a_folder_once(command, one, tmp_path):
+    flags = ("--tasks", one, "--preset", "smoke", "--out", str(tmp_path / "kept"))
+    _, out, _ = command("eval", STARTER, *flags, "--json")
     attempts = (tmp_path / "kept" / "scores.jsonl").read_text().splitlines()
-    phases = [json.loads(line)["phase"] for line in attempts]
-    assert phases == ["noop"] * 12 + ["eval"] * 12
+    assert [json.loads(line)["phase"] for line in attempts] == ["noop", "eval"]
     found = json.loads((tmp_path / "kept" / "score.json").read_text())
     assert found == {key: value for key, value in json.loads(out).items() if key != "tasks"}
-    code, _, shown = command(*flags)
+    code, _, shown = command("eval", STARTER, *flags)
     assert code == 2
     assert "holds attempts already" in shown
 
 
-def test_eval_on_a_file_of_tasks_as_text(command, tmp_path):
-    file = tmp_path / "mine.jsonl"
-    file.write_text(TASK.model_dump_json())
-    code, out, _ = command("eval", STARTER, "--tasks", str(file), "--model", "scripted:silent")
+def test_eval_as_text(command, one):
+    code, out, _ = command("eval", STARTER, "--tasks", one, "--model", "scripted:silent")
     assert code == 0
     assert out.startswith("Pass@1 0.0% (95 % interval 0.0% to ")
     assert "doing nothing 0.0%" in out

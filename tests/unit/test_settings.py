@@ -127,6 +127,12 @@ def test_the_presets_of_the_design_are_there():
     assert preset_names() == ["laptop", "paper", "smoke"]
 
 
+def test_the_smoke_preset_takes_one_optimiser_step():
+    found = preset("smoke")
+    assert found.rft.epochs == 1
+    assert found.tasks * found.rollouts <= found.rft.batch
+
+
 def test_the_preset_of_the_paper_is_the_papers():
     found, learner = preset("paper"), RftSettings.paper()
     assert (found.tasks, found.rollouts, found.agent.max_steps) == (800, 15, 15)

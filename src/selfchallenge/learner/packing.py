@@ -10,7 +10,7 @@ is one graph the gradients are exactly those of the samples taken one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ class Packed:
         sources: place in the row of the token that predicts each trained token, [N].
         targets: ids of the trained tokens, sample after sample, [N].
         weights: factor of each trained token in the loss, [N].
+        biases: `masks` as attention wants them, made when first asked for.
     """
 
     ids: Tensor
@@ -57,6 +58,16 @@ class Packed:
     sources: Tensor
     targets: Tensor
     weights: Tensor
+    biases: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
+
+    def bias(self, node: int, groups: int, dtype: torch.dtype) -> Tensor:
+        """0 where a query of the node sees a key and -inf where not, [groups * size, keys]."""
+        key = (node, groups, dtype)
+        if key not in self.biases:
+            mask = self.masks[node].repeat(groups, 1)
+            self.biases[key] = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+            self.biases[key].masked_fill_(~mask, float("-inf"))
+        return self.biases[key]
 
     def to(self, device: torch.device) -> Packed:
         """The same on another device."""
@@ -178,24 +189,20 @@ def tree_attention(
             fix="lower the longest sample that is trained (max_length)",
         )
     del module, attention_mask
-    groups = query.shape[1] // key.shape[1]
     sizes = [node.size for node in tree.nodes]
-    keys = torch.split(key.repeat_interleave(groups, dim=1), sizes, dim=2)
-    values = torch.split(value.repeat_interleave(groups, dim=1), sizes, dim=2)
+    keys, values = torch.split(key, sizes, dim=2), torch.split(value, sizes, dim=2)
     parts = []
-    for i, (node, part) in enumerate(zip(tree.nodes, torch.split(query, sizes, 2), strict=True)):
-        line = (*node.past, i)
-        parts.append(
-            F.scaled_dot_product_attention(
-                part,
-                torch.cat([keys[j] for j in line], dim=2),
-                torch.cat([values[j] for j in line], dim=2),
-                attn_mask=tree.masks[i] if node.past else None,
-                is_causal=not node.past,
-                dropout_p=dropout,
-                scale=scaling,
-            )
+    for i, part in enumerate(torch.split(query, sizes, dim=2)):
+        line = (*tree.nodes[i].past, i)
+        seen_keys = torch.cat([keys[j] for j in line], dim=2)
+        seen_values = torch.cat([values[j] for j in line], dim=2)
+        # Query heads that share a key head are laid side by side: copying keys would cost memory.
+        folded = part.reshape(1, key.shape[1], -1, part.shape[3])
+        bias = tree.bias(i, query.shape[1] // key.shape[1], query.dtype)
+        out = F.scaled_dot_product_attention(
+            folded, seen_keys, seen_values, attn_mask=bias, dropout_p=dropout, scale=scaling
         )
+        parts.append(out.reshape(part.shape))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 

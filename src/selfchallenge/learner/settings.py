@@ -40,7 +40,7 @@ class RftSettings:
     alpha: int = 32
     per_task: int = 4
     max_length: int = 2048
-    micro_tokens: int = 2200
+    micro_tokens: int = 1600
     precision: Precision = "auto"
     checkpoint: int = 5
     seed: int = 0

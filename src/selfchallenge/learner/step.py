@@ -7,9 +7,12 @@ trained tokens only, and bfloat16 is used where the processor computes in it.
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +25,7 @@ from selfchallenge.learner.losses import nll, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
 from selfchallenge.learner.samples import Sample
 from selfchallenge.learner.settings import Precision
+from selfchallenge.models.packed import computes_bfloat16
 
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
@@ -31,8 +35,7 @@ def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported()
     else:
-        can = torch.cpu.get_capabilities()
-        native = device.type == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+        native = device.type == "cpu" and computes_bfloat16()
     return torch.bfloat16 if native else torch.float32
 
 
@@ -100,7 +103,23 @@ def backward(
         torch.autograd.backward(loss)
         total += loss.item()
         read += len(packed.ids)
+        del loss
+        _return_freed_memory()
     return total, read
+
+
+def _return_freed_memory() -> None:
+    """Give freed blocks back to the system; glibc would keep gigabytes of them in fragments."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def update(
