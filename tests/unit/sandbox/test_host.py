@@ -319,7 +319,10 @@ def test_the_next_job_after_a_dead_zygote_works(shop_class):
         cell.close()
         assert honest(sandbox, session)
         assert sandbox.isolation == level
-        sandbox._environments[next(iter(sandbox._environments))]._process.kill()
+        owner = sandbox._environments[next(iter(sandbox._environments))]._process
+        started = processes_below(owner.pid)
+        owner.kill()
+        assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in started))
         with pytest.raises(SandboxError):
             session.state()
         with sandbox.session(shop_class) as fresh:
