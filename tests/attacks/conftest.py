@@ -16,12 +16,15 @@ def bank() -> type[Environment]:
     return load_environment(f"{HERE / 'bank.py'}:Bank")
 
 
-@pytest.fixture(scope="session", params=("A", "B"))
+@pytest.fixture(scope="session", params=("A", "B", "C"))
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     found = probe(request.param)
     if found.level != request.param:
         pytest.skip(f"level {request.param} cannot be had here: {found}")
-    with pytest.MonkeyPatch.context() as patch, Sandbox(level=request.param) as running:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Sandbox(level=request.param, minimum=request.param) as running,
+    ):
         patch.setenv("SELFCHALLENGE_TEST_SECRET", MARK)
         yield running
 

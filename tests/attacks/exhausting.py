@@ -82,7 +82,7 @@ SPAWNING = [
     attack(
         18,
         "fork through libc",
-        LIBC + "answer = libc.fork() >= 0",
+        LIBC + "pid = libc.fork()\nif pid == 0: os._exit(0)\nanswer = pid > 0",
         "violation",
         "system call",
     ),
@@ -95,6 +95,23 @@ answer = wrap.__init__.__globals__["system"]("true") == 0
 """,
         "violation",
         "system call",
+    ),
+    attack(
+        19,
+        "a shell through os.system",
+        'import os\nanswer = os.system("true") == 0',
+        "violation",
+        "system call",
+    ),
+    attack(
+        19,
+        "a program through subprocess",
+        """
+import subprocess
+subprocess.run(["/bin/true"], check=True)
+answer = True
+""",
+        "error violation",
     ),
     attack(
         19,
@@ -114,9 +131,10 @@ answer = wrap.__init__.__globals__["system"]("true") == 0
         20,
         "two hundred threads",
         """
-import threading
+import _thread
+_thread.stack_size(1 << 16)
 for _ in range(200):
-    threading.Thread(target=print).start()
+    _thread.start_new_thread(print, ())
 answer = True
 """,
         "error",

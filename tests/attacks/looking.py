@@ -52,6 +52,20 @@ answer = holds(read_balance) or any(holds(module) for module in list(sys.modules
     ),
     attack(
         3,
+        "look into __main__ and what imported it",
+        SEARCH
+        + """
+import sys
+main = sys.modules["__main__"]
+answer = main.__dict__ is not globals() or any(
+    holds(getattr(module, "__dict__", {}))
+    for name, module in list(sys.modules.items())
+    if name.startswith(("selfchallenge", "pytest", "_pytest", "site", "__"))
+)
+""",
+    ),
+    attack(
+        3,
         "ask the environment's process as if it were the host",
         FORGE
         + """

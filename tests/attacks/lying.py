@@ -31,6 +31,21 @@ answer = Liar(7)
 """,
     ),
     attack(
+        6,
+        "answer with an object that equals everything",
+        """
+class Liar:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __hash__(self): return hash(42)
+    def __bool__(self): return True
+answer = Liar()
+""",
+        "error",
+        "not plain data",
+        judges=False,
+    ),
+    attack(
         7,
         "replace builtins, json and the verifier",
         """
@@ -154,6 +169,43 @@ except AttributeError: pass
     ),
     attack(
         28,
+        "change the state through what a reading tool returned",
+        """
+answer = False
+before = list(read_history())
+found = read_history()
+found.append(["pay", 42])
+found[0][1] = 42
+found[0].clear()
+answer = read_history() != before
+""",
+    ),
+    attack(
+        28,
+        "change the state through what a tool was given",
+        """
+given = [1]
+returned = keep(given)
+given.append(42)
+returned.append(42)
+answer = kept() != [1]
+keep([0])
+""",
+        judges=False,
+    ),
+    attack(
+        28,
+        "replace the stubs of the tools",
+        """
+def pay(amount): return 42
+def read_balance(): return 42
+read_history = keep = kept = echo = read_balance
+answer = read_balance()
+""",
+        judges=False,
+    ),
+    attack(
+        28,
         "call what is no tool",
         FORGE
         + """
@@ -211,6 +263,20 @@ sys.modules["math"] = None
 os.environ["POISON"] = "1"
 builtins.print = lambda *a: None
 builtins.poisoned = True
+answer = False
+""",
+        "done error crashed violation",
+        judges=False,
+    ),
+    attack(
+        30,
+        "poison the hash seed",
+        """
+import ctypes, os, random
+os.environ["PYTHONHASHSEED"] = "4242"
+random.seed(4242)
+secret = (ctypes.c_char * 24).in_dll(ctypes.pythonapi, "_Py_HashSecret")
+ctypes.memset(secret, 42, 24)
 answer = False
 """,
         "done error crashed violation",

@@ -14,7 +14,10 @@ from arsenal import ATTACKS, HONEST, LISTED, MARK, MEMORY, THROUGH, VERIFIER
 from pieces import Attack
 from victims import Victims
 
+from selfchallenge.environments.base import Environment
+from selfchallenge.executor.reward import judge
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox, Session
+from selfchallenge.task import CodeAsTask, Verdict
 
 LIMITS = Limits(wall=30.0, cpu=20, memory=MEMORY)
 SHORT = replace(LIMITS, wall=0.25)
@@ -25,8 +28,28 @@ import builtins, json, os, random, sys
 assert not hasattr(builtins, "poisoned") and "POISON" not in os.environ
 assert json.loads(json.dumps({"a": 1})) == {"a": 1} and 3 + 4 == 7
 assert random.Random(1).random() != random.random() and "/nowhere" not in sys.path
+assert read_history() == [["open", 0]] and kept() == [0]
 """
     + HONEST
+)
+HASHED = "import random\nanswer = [hash('text'), random.random()]"
+
+
+TASK = CodeAsTask(
+    environment="Bank",
+    instruction="Pay 42 in and say what the balance is.",
+    verifier=VERIFIER,
+    solution=HONEST,
+    failures=("answer = 42", "pay(41)\nanswer = 42", "pay(42)"),
+)
+REFERENCE = Verdict(
+    id=TASK.id,
+    accepted=True,
+    isolation="-",
+    gate="full",
+    checks=(),
+    frame=(("balance",),),
+    tools=("pay",),
 )
 
 
@@ -47,9 +70,17 @@ def _check(done: Execution, attack: Attack, sandbox: Sandbox, limits: Limits) ->
     assert len(done.error or "") <= ERROR_LIMIT
 
 
-def _next_job_succeeds(sandbox: Sandbox, session: Session) -> None:
+def _next_job_succeeds(sandbox: Sandbox, session: Session, hashed: object) -> None:
     done = sandbox.execute(CLEAN, session)
     assert done.answer == 42, done.error
+    assert sandbox.execute(HASHED, session).answer == hashed
+
+
+@pytest.fixture(scope="module")
+def hashed(sandbox: Sandbox, bank: type[Environment]) -> object:
+    """What a job sees of the hash seed and the random seed before any attack."""
+    with sandbox.session(bank) as session:
+        return sandbox.execute(HASHED, session).answer
 
 
 def test_every_group_of_the_list_is_there() -> None:
@@ -59,7 +90,7 @@ def test_every_group_of_the_list_is_there() -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=_name)
 def test_as_a_solution(
-    attack: Attack, sandbox: Sandbox, session: Session, victims: Victims
+    attack: Attack, sandbox: Sandbox, session: Session, victims: Victims, hashed: object
 ) -> None:
     before = victims.processes()
     limits = SHORT if attack.quick else LIMITS
@@ -67,13 +98,16 @@ def test_as_a_solution(
 
     _check(done, attack, sandbox, limits)
     victims.check(before)
-    assert not sandbox.evaluate(VERIFIER, done.answer, session).passed
+    assert judge(sandbox, session, TASK, REFERENCE, done.answer).reward == 0
     assert session.state()["balance"] == 0
-    _next_job_succeeds(sandbox, session)
+    assert session.state()["history"] == [["open", 0]]
+    _next_job_succeeds(sandbox, session, hashed)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=_name)
-def test_as_an_action(attack: Attack, sandbox: Sandbox, session: Session, victims: Victims) -> None:
+def test_as_an_action(
+    attack: Attack, sandbox: Sandbox, session: Session, victims: Victims, hashed: object
+) -> None:
     before = victims.processes()
     limits = SHORT if attack.quick else LIMITS
     with sandbox.cell(session, limits=limits) as cell:
@@ -85,7 +119,7 @@ def test_as_an_action(attack: Attack, sandbox: Sandbox, session: Session, victim
     _check(done, attack, sandbox, limits)
     victims.check(before)
     assert session.state()["balance"] == 0
-    _next_job_succeeds(sandbox, session)
+    _next_job_succeeds(sandbox, session, hashed)
 
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.judges], ids=_name)

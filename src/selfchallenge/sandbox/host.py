@@ -150,7 +150,8 @@ class Sandbox:
         level: use exactly this level instead of the strongest one that works here.
 
     Raises:
-        SandboxError: the isolation that can be had here is weaker than asked for.
+        SandboxError: the isolation that can be had here is weaker than asked for, or the level
+            named does not hold here.
     """
 
     isolation: str
@@ -159,7 +160,11 @@ class Sandbox:
     def __init__(
         self, *, minimum: str = "B", allow_unsafe: bool = False, level: str | None = None
     ) -> None:
-        self.isolation = level or probe().level
+        require_known(minimum, *([level] if level else []))
+        found = probe(level or LEVELS[0])
+        if level is not None and found.level != level:
+            raise SandboxError(f"level {level} does not hold here", where=str(found))
+        self.isolation = found.level
         require_level(self.isolation, minimum, allow_unsafe=allow_unsafe)
         self._lock = threading.Lock()
         self._code: dict[int, Zygote] = {}
@@ -279,6 +284,17 @@ def _leave(zygote: Zygote) -> None:
     zygote.users -= 1
 
 
+def require_known(*levels: str) -> None:
+    """Refuse names that are no level.
+
+    Raises:
+        UsageError: there is no such level.
+    """
+    for name in levels:
+        if name not in LEVELS:
+            raise UsageError(f"no isolation level {name!r}", fix=f"one of {', '.join(LEVELS)}")
+
+
 def require_level(level: str, minimum: str, *, allow_unsafe: bool) -> None:
     """Refuse a level that is weaker than asked for.
 
@@ -286,9 +302,7 @@ def require_level(level: str, minimum: str, *, allow_unsafe: bool) -> None:
         SandboxError: it is.
         UsageError: there is no such level.
     """
-    for name in (level, minimum):
-        if name not in LEVELS:
-            raise UsageError(f"no isolation level {name!r}", fix=f"one of {', '.join(LEVELS)}")
+    require_known(level, minimum)
     if allow_unsafe or (level not in UNSAFE and LEVELS.index(level) <= LEVELS.index(minimum)):
         return
     raise SandboxError(
