@@ -18,6 +18,7 @@ from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.runs.store import FORMAT, RunDirectory
+from selfchallenge.sandbox.isolation import LEVELS
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
@@ -90,6 +91,12 @@ def agree(
     label = environment_name(environment)
     if found["environment"] != label:
         raise _other(run, f"environment {found['environment']!r}, not {label!r}")
+    if LEVELS.index(isolation) > LEVELS.index(found["isolation"]):
+        raise UsageError(
+            f"the run began at isolation level {found['isolation']} and only {isolation} holds now",
+            where=str(run.path),
+            fix="go on where the level holds (selfchallenge doctor), or begin a new run",
+        )
     for key, value in asked.items():
         if found["settings"].get(key) != _plain(value):
             raise _other(run, f"{key} = {found['settings'].get(key)!r}, not {_plain(value)!r}")

@@ -73,7 +73,7 @@ _UNLIMITED = frozenset(
 THROUGH: dict[str, frozenset[str]] = {
     "A": frozenset(),
     "B": frozenset(),
-    "C": _FILES,
+    "C": frozenset(),
     "D": _FILES | _UNFILTERED | (frozenset() if os.geteuid() else _PROCESSES),
     "X": _FILES | _UNFILTERED | _PROCESSES | _UNLIMITED,
 }

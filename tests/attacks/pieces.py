@@ -37,6 +37,12 @@ def attack(group: int, name: str, code: str, ends: str = "done", says: str = "",
 SEARCH = """
 needles = ["-".join(["needle", "of", "the", where]) for where in ("trainer", "environment")]
 def holds(value, seen=None, depth=0):
+    # What loads itself when it is looked at cannot be loaded under a filter.
+    try:
+        return look(value, seen, depth)
+    except (ImportError, OSError):
+        return False
+def look(value, seen, depth):
     seen = {id(needles), id(W)} if seen is None else seen
     if id(value) in seen or value is seen or depth > 6:
         return False

@@ -11,7 +11,7 @@ import pytest
 from selfchallenge import cli, manifest, pipeline
 from selfchallenge.cli.options import resolve
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.errors import StageError
+from selfchallenge.errors import StageError, UsageError
 from selfchallenge.manifest import RunSettings
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.task import CodeAsTask
@@ -276,6 +276,15 @@ def test_flags_go_over_set_and_set_over_the_file(command, asked, tmp_path):
 def test_unsafe_is_never_the_default(command, asked):
     command("run", "library")
     assert asked[0][2].allow_unsafe is False
+
+
+def test_a_run_is_not_gone_on_with_at_a_weaker_level(tmp_path):
+    world = load_environment("library")
+    with RunDirectory.open(tmp_path / "run", create=True) as run:
+        manifest.agree(run, "library", world, resolve("smoke"), "B")
+        manifest.agree(run, "library", world, resolve("smoke"), "A")
+        with pytest.raises(UsageError, match="level B and only C holds"):
+            manifest.agree(run, "library", world, resolve("smoke"), "C")
 
 
 @pytest.mark.parametrize(("verb", "stage"), [("rollout", "roll_out"), ("train", "train")])

@@ -108,7 +108,7 @@ def main(level: str, read_only: list[str]) -> dict[str, Any]:
         isolation.confine_zygote(level, read_only)
     except isolation.ConfinementError as error:
         return {"failed": [error.layer, error.reason, error.remedy]}
-    # Without Landlock the uid is dropped even where nobody can read Python's library.
+    # At C no file can be opened, and at D the uid is dropped even where nobody reads the library.
     honest = _import if level in "AB" else _compute
     return {
         "honest": _try(isolation, level, honest),

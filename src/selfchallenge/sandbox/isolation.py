@@ -1,10 +1,10 @@
 """What a process of untrusted code is deprived of, level by level.
 
-`A` namespaces, Landlock and seccomp; `B` Landlock and seccomp; `C` seccomp and limits; `D` limits;
-`X` nothing. The zygote gives up what all its children go without (`confine_zygote`), each child
-the rest just before it reads its payload (`confine_cell`). A layer that cannot be had is an error
-and never left out in silence; which level a machine gives is found by `probe.py`. Design,
-section 3; the pitfalls are in the comments.
+`A` namespaces, Landlock and seccomp; `B` Landlock and seccomp; `C` seccomp, under which no file can
+be opened, and limits; `D` limits; `X` nothing. The zygote gives up what all its children go without
+(`confine_zygote`), each child the rest just before it reads its payload (`confine_cell`). A layer
+that cannot be had is an error and never left out in silence; which level a machine gives is found
+by `probe.py`. Design, section 3; the pitfalls are in the comments.
 
 Standard library only; the zygote loads this file by its path, without the package.
 """
@@ -139,7 +139,8 @@ def confine_zygote(level: str, read_only: list[str]) -> None:
     if level == "X":
         return
     if level in "ABC":
-        _filter = _layer("seccomp", _new_filter)
+        # Without Landlock nothing knows one file from another, or from /proc/PID/mem of the host.
+        _filter = _layer("seccomp", lambda: _new_filter(files=level != "C"))
     with landlock.opened(read_only if level in "AB" else ()) as readable:
         if level == "A":
             _layer("namespaces", lambda: _enter_namespaces(read_only))
@@ -161,10 +162,10 @@ def _layer(name: str, action: Callable[[], Any]) -> Any:
         raise ConfinementError(name, f"{code}, {error}", error.errno or 0) from error
 
 
-def _new_filter() -> Any:
+def _new_filter(*, files: bool) -> Any:
     if not seccomp.supported():
         raise ConfinementError("seccomp", f"no table for {os.uname().machine}")
-    return seccomp.Filter()
+    return seccomp.Filter(files=files)
 
 
 def _memory() -> tuple[int, int]:

@@ -103,11 +103,12 @@ def supported() -> bool:
     return platform.machine() in ARCHITECTURES and struct.calcsize("P") == 8
 
 
-def program(machine: str) -> list[Instruction]:
+def program(machine: str, *, files: bool = True) -> list[Instruction]:
     """The filter for an architecture, as classic BPF.
 
     Args:
         machine: a key of `ARCHITECTURES`.
+        files: whether files may be opened for reading; a filter cannot see which.
     """
     audit, column = ARCHITECTURES[machine]
     code: list[Instruction] = [
@@ -122,6 +123,8 @@ def program(machine: str) -> list[Instruction]:
     ]
     named = {table: numbers(table, column) for table in (_CONDITIONAL, _ALLOWED, _KILLED, _ABSENT)}
     conditions = _conditions()
+    if not files:
+        conditions |= dict.fromkeys(("openat", "open"), _always(EACCES))
     for name, number in named[_CONDITIONAL].items():
         code += [(_EQUAL, 0, len(conditions[name]), number), *conditions[name]]
     for table, action in ((_ALLOWED, ALLOW), (_KILLED, KILL), (_ABSENT, ENOSYS)):
@@ -195,6 +198,9 @@ class _Program(ctypes.Structure):
 class Filter:
     """The filter of this machine, ready to be installed any number of times (in forked children).
 
+    Args:
+        files: whether files may be opened for reading.
+
     Raises:
         KeyError: there is no table for this architecture; ask `supported` first.
         OSError: the kernel has no filters.
@@ -202,8 +208,8 @@ class Filter:
 
     _layout = struct.Struct("=HBBI")
 
-    def __init__(self) -> None:
-        code = program(platform.machine())
+    def __init__(self, *, files: bool = True) -> None:
+        code = program(platform.machine(), files=files)
         packed = b"".join(self._layout.pack(*op[:3], op[3] & 0xFFFFFFFF) for op in code)
         self._code = ctypes.create_string_buffer(packed, len(packed))
         self._own_pid = [i * 8 + 4 for i, op in enumerate(code) if op[3] == OWN_PID]

@@ -58,7 +58,10 @@ def deny(isolation: ModuleType, calls: Iterable[tuple[int, int, int]]) -> None:
         if first >= 0:
             body = [(0x20, 0, 0, 16), (0x15, 0, 1, first), *body, (0x06, 0, 0, seccomp.ALLOW)]
         code += [(0x20, 0, 0, 0), (0x15, 0, len(body), number), *body]
-    original, seccomp.program = seccomp.program, lambda _: [*code, (0x06, 0, 0, seccomp.ALLOW)]
+    original, seccomp.program = (
+        seccomp.program,
+        lambda _, **__: [*code, (0x06, 0, 0, seccomp.ALLOW)],
+    )
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     seccomp.Filter().install()
     seccomp.program = original
