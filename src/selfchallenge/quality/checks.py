@@ -41,6 +41,23 @@ class Run:
         return tuple(sorted({call.tool for call in self.calls if call.ok}))
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A variant of the solution that was run and judged.
+
+    Attributes:
+        change: what it does otherwise.
+        same: it ended in the state and with the answer of the solution.
+        passes: it earns the reward; where the change is stated, `evaluate` alone decides.
+        evidence: why.
+    """
+
+    change: str
+    same: bool
+    passes: bool
+    evidence: str
+
+
 def verifier_runs(evaluation: Evaluation) -> Check:
     """The verifier defines `evaluate`, which ends with a bool on the state the solution leaves."""
     if evaluation.status != "done" or evaluation.error:
@@ -157,6 +174,38 @@ def solution_in_frame(run: Run) -> Check:
     else:
         text = "changes nothing: attempts must call the solution's tools"
     return Check(name="frame", passed=True, evidence=text)
+
+
+def mutants_fail(tried: Sequence[Tried], allowed: int = 0) -> Check:
+    """Variants of the solution that do something else earn nothing.
+
+    Args:
+        tried: mutants that were run; those that ended like the solution are no mutants.
+        allowed: how many may survive.
+    """
+    different = [one for one in tried if not one.same]
+    survivors = [one.change for one in different if one.passes]
+    shown = "; ".join(survivors[:8])
+    return Check(
+        name="mutants_fail",
+        passed=len(survivors) <= allowed,
+        evidence=f"{len(survivors)} of {len(different)} wrong solutions pass: {shown}"
+        if survivors
+        else f"none of {len(different)} wrong solutions passes",
+    )
+
+
+def equivalents_pass(tried: Sequence[Tried]) -> Check:
+    """Variants of the solution that end as it does earn what it earns."""
+    equal = [one for one in tried if one.same]
+    rejected = [f"{one.change} ({one.evidence})" for one in equal if not one.passes]
+    return Check(
+        name="equivalents_pass",
+        passed=not rejected,
+        evidence=f"over-strict, it rejects {'; '.join(rejected[:3])}"
+        if rejected
+        else f"{len(equal)} ways to do the same pass",
+    )
 
 
 def brief(value: Any, limit: int = 80) -> str:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
-from selfchallenge.environments.base import Environment
+from selfchallenge.environments.base import Environment, ToolSpec, describe_tools
 from selfchallenge.environments.loading import load_environment
+from selfchallenge.episode import Call
 from selfchallenge.errors import RecordError, UsageError
-from selfchallenge.executor.reward import without_reading
-from selfchallenge.quality import checks
-from selfchallenge.quality.checks import Run
+from selfchallenge.executor.reward import judge, without_reading
+from selfchallenge.quality import checks, mutation, sufficiency
+from selfchallenge.quality.checks import Run, Tried
+from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.runs.store import read_records
 from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, default_sandbox
@@ -30,6 +32,17 @@ Gate = Literal["full", "paper", "solution", "verifier", "none"]
 LIMITS = Limits(wall=5.0)
 
 
+@dataclass(frozen=True)
+class GateSettings:
+    """What the full gate asks for.
+
+    Attributes:
+        survivors: wrong variants of the solution that may earn the reward.
+    """
+
+    survivors: int = 0
+
+
 def check(
     task: CodeAsTask,
     environment: str | type[Environment],
@@ -37,6 +50,8 @@ def check(
     *,
     sandbox: Sandbox | None = None,
     seen: Seen | None = None,
+    held: Held | None = None,
+    settings: GateSettings | None = None,
 ) -> Verdict:
     """Run a task's code in isolation and say whether it can be trusted.
 
@@ -47,6 +62,8 @@ def check(
         sandbox: where the code runs; the process-wide one by default.
         seen: tasks accepted so far, for the duplicate check of the full gate; a task that is
             accepted is added to it.
+        held: hashes of the tasks that are tested on, for the full gate.
+        settings: what the full gate asks for.
 
     Raises:
         UsageError: unknown gate or environment.
@@ -57,7 +74,7 @@ def check(
         raise UsageError(f"unknown gate {gate!r}", fix=f"choose one of {', '.join(get_args(Gate))}")
     started = time.perf_counter()
     world = load_environment(environment)
-    trial = Trial(task, world, sandbox or default_sandbox(), seen)
+    trial = Trial(task, world, sandbox or default_sandbox(), seen, held, settings or GateSettings())
     results: list[Check] = []
     for result in trial.checks(gate):
         results.append(result)
@@ -124,6 +141,8 @@ class Trial:
     environment: type[Environment]
     sandbox: Sandbox
     seen: Seen | None = None
+    held: Held | None = None
+    settings: GateSettings = field(default_factory=GateSettings)
 
     def checks(self, gate: Gate) -> Iterator[Check]:
         """The checks of this gate, each computed when it is asked for."""
@@ -134,8 +153,8 @@ class Trial:
         if gate == "verifier":
             yield checks.verifier_runs(self.solution.evaluation)
             return
-        if gate == "full" and self.seen is not None:
-            yield self.seen.check(self.task)
+        if gate == "full":
+            yield from self._apart()
         yield checks.solution_runs(self.solution.execution)
         yield checks.verifier_runs(self.solution.evaluation)
         yield checks.solution_passes(self.solution.evaluation)
@@ -143,6 +162,7 @@ class Trial:
             yield checks.uses_tools(self.solution)
             yield checks.untouched_fails(self._untouched(None))
             yield checks.empty_answer_fails(self._untouched(""))
+            yield from self._instruction()
         if gate in ("paper", "full"):
             failures = [self.run(code) for code in self.task.failures]
             yield checks.failures_run([run.execution for run in failures])
@@ -150,6 +170,72 @@ class Trial:
         if gate == "full":
             yield checks.deterministic(self.solution, self.run(self.task.solution, again=True))
             yield checks.solution_in_frame(self.solution)
+            world = self._world([call for run in failures for call in run.calls])
+            source = self.task.solution
+            equal = mutation.equivalents(source, self.solution.calls, world)
+            yield checks.equivalents_pass([self._tried(one) for one in equal])
+            answer = self.solution.execution.answer
+            wrong = mutation.mutants(source, answer, self.task.instruction, world)
+            tried = [self._tried(one) for one in wrong]
+            yield checks.mutants_fail(tried, self.settings.survivors)
+
+    def _apart(self) -> Iterator[Check]:
+        """From the tasks accepted so far, and from those that are tested on."""
+        if self.seen is not None:
+            yield self.seen.check(self.task)
+        if self.held is not None:
+            yield self.held.check(self.task)
+
+    def _instruction(self) -> Iterator[Check]:
+        """Whether the instruction says enough, and nothing else than the solution does."""
+        calls, told = self.solution.calls, self.task.instruction
+        with self.sandbox.session(self.environment, self.task.seed) as session:
+            reach = sufficiency.Reach()
+            reach.explore(session, self._tools, told)
+        for call in calls:
+            if call.ok:
+                reach.add(call.result)
+        needed = sufficiency.literals(self.task.solution, calls)
+        yield sufficiency.sufficient(told, needed, self._tools, reach)
+        yield sufficiency.agrees(told, calls, self._texts)
+
+    @cached_property
+    def _tools(self) -> tuple[ToolSpec, ...]:
+        return describe_tools(self.environment, self.task.seed)
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        """Texts in the untouched state, and in what the solution's calls returned."""
+        with self.sandbox.session(self.environment, self.task.seed) as session:
+            state = session.state()
+        return mutation.texts([state, *(call.result for call in self.solution.calls)])
+
+    def _world(self, calls: list[Call]) -> mutation.World:
+        return mutation.World(
+            mutating=frozenset(tool.name for tool in self._tools if tool.mutates),
+            reading=frozenset(tool.name for tool in self._tools if not tool.mutates),
+            values=self._texts,
+            enums={tool.name: sufficiency.allowed_values(tool) for tool in self._tools},
+            calls=tuple(calls),
+        )
+
+    def _tried(self, variant: mutation.Variant) -> Tried:
+        """Run a variant of the solution and judge it as an attempt is judged."""
+        with self.sandbox.session(self.environment, self.task.seed) as session:
+            done = self.sandbox.execute(variant.code, session, limits=LIMITS)
+            if not done.ok:
+                return Tried(variant.change, False, False, "it does not run")
+            answer = done.answer
+            same = session.digest() == self.solution.digest and _equal(
+                answer, self.solution.execution.answer
+            )
+            judged = judge(self.sandbox, session, self.task, self._reference, answer)
+        passes = judged.passed if variant.stated else judged.reward == 1.0
+        return Tried(variant.change, same, passes, judged.evidence)
+
+    @cached_property
+    def _reference(self) -> Verdict:
+        return self.verdict("full", [], accepted=True, seconds=0.0)
 
     @cached_property
     def solution(self) -> Run:
@@ -200,6 +286,10 @@ class Trial:
     def _untouched(self, answer: object) -> Evaluation:
         with self.sandbox.session(self.environment, self.task.seed) as session:
             return self.sandbox.evaluate(self.task.verifier, answer, session, limits=LIMITS)
+
+
+def _equal(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other
 
 
 def _last_line(text: str) -> str:

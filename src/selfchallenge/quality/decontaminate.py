@@ -1,0 +1,83 @@
+"""Keeping test tasks out of the training tasks: hashes of what must not be written again.
+
+The pipeline hands the held-out and benchmark tasks in; what is kept of them are hashes of word
+n-grams and of normalised calls, from which no task can be read back (design, section 4).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from selfchallenge.quality.duplicates import normalise
+from selfchallenge.task import Check, CodeAsTask
+
+WORDS = 8
+"""Words in a row that two instructions may not share."""
+CALLS = 2
+"""Calls that a solution must make for its list of calls to be telling."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Hashes of the tasks that are tested on.
+
+    Attributes:
+        phrases: of the word n-grams of their instructions.
+        solutions: of their normalised solutions and lists of calls.
+    """
+
+    phrases: frozenset[str] = frozenset()
+    solutions: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, instructions: Iterable[str], solutions: Iterable[str] = ()) -> Self:
+        """The hashes of test tasks."""
+        return cls(
+            frozenset(gram for text in instructions for gram in phrases(text)),
+            frozenset(found for source in solutions for found in solution_keys(source)),
+        )
+
+    def check(self, task: CodeAsTask) -> Check:
+        """Passed when the task shares no phrase and no solution with a test task."""
+        if not self.phrases.isdisjoint(phrases(task.instruction)):
+            evidence = f"shares {WORDS} words in a row, or all, with a test task's instruction"
+        elif not self.solutions.isdisjoint(solution_keys(task.solution)):
+            evidence = "makes the calls of a test task"
+        else:
+            return Check(name="unseen", passed=True, evidence="like no test task")
+        return Check(name="unseen", passed=False, evidence=evidence)
+
+
+def phrases(text: str) -> set[str]:
+    """Hashes of the runs of `WORDS` words in a text; of the whole text when it is shorter."""
+    words = re.findall(r"\w+", text.lower())
+    starts = range(max(1, len(words) - WORDS + 1))
+    return {_hash(" ".join(words[start : start + WORDS])) for start in starts}
+
+
+def solution_keys(source: str) -> set[str]:
+    """Hashes of a solution: normalised, and its calls with their literals, sorted."""
+    found = {_hash(normalise(source))}
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return found
+    calls = sorted(
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and all(
+            isinstance(a, ast.Constant) for a in [*node.args, *(k.value for k in node.keywords)]
+        )
+    )
+    return found | ({_hash(";".join(calls))} if len(calls) >= CALLS else set())
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:20]

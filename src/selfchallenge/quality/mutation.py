@@ -1,0 +1,318 @@
+"""Mutants and equivalents of a solution: what must earn no reward, and what must earn it.
+
+A verifier that passes after a slightly wrong solution does not check what it seems to check; one
+that fails after a solution that does the same in another order checks too much (design, section 4).
+Mutants are made from the solution's source, one change each, so that what depends on the changed
+place changes with it. This file only writes them; the gate runs and judges them.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+from selfchallenge.episode import Call
+
+SIBLINGS = 2
+"""Other values that one literal is exchanged for."""
+MOST = 24
+"""Mutants of one solution that are run."""
+SCANNED = 20_000
+"""Values of a state that are looked at for identifiers."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A solution with one change.
+
+    Attributes:
+        change: what was done, a few words.
+        code: its source.
+        stated: the instruction names what was changed, so the verifier itself has to notice.
+    """
+
+    change: str
+    code: str
+    stated: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """What is known about the environment when mutants are made.
+
+    Attributes:
+        mutating: names of the tools that may change the state.
+        reading: names of the others.
+        values: texts that occur in the state or in results of tools.
+        enums: for each tool and each of its parameters, the values that its schema allows.
+        calls: calls that the failure cases made.
+    """
+
+    mutating: frozenset[str]
+    reading: frozenset[str]
+    values: tuple[str, ...] = ()
+    enums: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+
+    def siblings(self, value: str) -> list[str]:
+        """Other texts of the same shape (`W1` and `W2`), nearest first."""
+        wanted = shape(value)
+        found = [other for other in self.values if other != value and shape(other) == wanted]
+        return sorted(dict.fromkeys(found), key=lambda other: (_distance(value, other), other))
+
+
+def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Variant]:
+    """At most `MOST` variants that do something else than the solution, each operator in turn."""
+    tree = ast.parse(source)
+    operators = [
+        list(_dropped(tree, world)),
+        list(_literals(tree, instruction, world)),
+        list(_repeated(tree, world)),
+        list(_added(source, tree, world)),
+        list(_answers(source, answer, world)),
+    ]
+    ordered = [variant for row in zip_longest(*operators) for variant in row if variant]
+    return list({variant.code: variant for variant in ordered if variant.code != source}.values())[
+        :MOST
+    ]
+
+
+def equivalents(source: str, calls: Sequence[Call], world: World) -> list[Variant]:
+    """Variants that should do the same: neighbouring statements exchanged, and more reading.
+
+    Whether they did is seen by running them; only those that end in the same state count.
+    """
+    tree = ast.parse(source)
+    found = [_exchanged(tree, place) for place in range(len(tree.body) - 1)]
+    reads = [call for call in calls if call.tool in world.reading and call.ok]
+    more = "\n".join(f"_ = {_written(call)}" for call in reads[:3])
+    if more:
+        found.append(Variant("the solution after looking once more", f"{more}\n{source}"))
+        found.append(Variant("the solution, then looking once more", f"{source}\n{more}"))
+    return found
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Texts in plain data, keys too, at most `SCANNED` values deep into it."""
+    found: dict[str, None] = {}
+    waiting, seen = [value], 0
+    while waiting and seen < SCANNED:
+        one = waiting.pop()
+        seen += 1
+        if isinstance(one, str):
+            found[one] = None
+        elif isinstance(one, dict):
+            waiting += [*one.values(), *one.keys()]
+        elif isinstance(one, list | tuple | set | frozenset):
+            waiting += one
+    return tuple(found)
+
+
+def shape(value: str) -> str:
+    """What kind of text: its letters and digits made alike (`W12` and `W7` are both `A9`)."""
+    return re.sub(r"\d+", "9", re.sub(r"[a-z]+", "a", re.sub(r"[A-Z]+", "A", value)))
+
+
+def is_identifier(value: str) -> bool:
+    """Whether a text looks like the name of one thing: no spaces, and a digit in it."""
+    return bool(re.fullmatch(r"#?[\w.@:-]*\d[\w.@:-]*", value)) and not value.isdecimal()
+
+
+def stands_in(value: Any, text: str) -> bool:
+    """Whether a text names this value."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        numbers = {float(found.replace(",", "")) for found in _NUMBER.findall(text)}
+        words = {_WORDS.index(word) for word in re.findall(r"[a-z]+", text.lower()) if word in _SET}
+        return float(value) in numbers | words
+    wanted = re.escape(str(value).strip().lower())
+    return bool(re.search(rf"(?<!\w){wanted}(?!\w)", text.lower()))
+
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
+_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+_SET = frozenset(_WORDS)
+
+
+# -- operators -------------------------------------------------------------------------------------
+
+
+def _dropped(tree: ast.Module, world: World) -> Iterator[Variant]:
+    for place, call in enumerate(_tool_calls(tree, world.mutating)):
+        clone = copy.deepcopy(tree)
+        target = _tool_calls(clone, world.mutating)[place]
+        _replace(clone, target, ast.Constant(None))
+        yield Variant(f"without {ast.unparse(call)}", ast.unparse(clone))
+
+
+def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Variant]:
+    for place, node in enumerate(_constants(tree)):
+        for other in _others(tree, node, world)[:SIBLINGS]:
+            clone = copy.deepcopy(tree)
+            _constants(clone)[place].value = other
+            yield Variant(
+                f"{other!r} instead of {node.value!r}",
+                ast.unparse(clone),
+                stated=stands_in(node.value, instruction),
+            )
+
+
+def _others(tree: ast.Module, node: ast.Constant, world: World) -> list[Any]:
+    """Values that a literal is exchanged for."""
+    value = node.value
+    if isinstance(value, bool):
+        return [not value]
+    allowed = _enum_of(tree, node, world)
+    if allowed:
+        return [other for other in allowed if other != value]
+    if isinstance(value, int | float):
+        return [value + 1]
+    return world.siblings(value) if isinstance(value, str) else []
+
+
+def _repeated(tree: ast.Module, world: World) -> Iterator[Variant]:
+    for place, statement in enumerate(tree.body):
+        calls = _tool_calls(statement, world.mutating)
+        if calls and isinstance(statement, ast.Expr | ast.Assign):
+            clone = copy.deepcopy(tree)
+            clone.body.insert(place, copy.deepcopy(clone.body[place]))
+            yield Variant(f"{ast.unparse(calls[0])} twice", ast.unparse(clone))
+
+
+def _added(source: str, tree: ast.Module, world: World) -> Iterator[Variant]:
+    """One more changing call, of a failure case or with another identifier."""
+    own = {ast.unparse(call) for call in _tool_calls(tree, world.mutating)}
+    found = [_written(call) for call in world.calls if call.ok and call.tool in world.mutating]
+    for call in _tool_calls(tree, world.mutating):
+        for place, node in enumerate(_constants(call)):
+            if isinstance(node.value, str) and is_identifier(node.value):
+                for other in world.siblings(node.value)[:1]:
+                    clone = copy.deepcopy(call)
+                    _constants(clone)[place].value = other
+                    found.append(ast.unparse(clone))
+    for extra in dict.fromkeys(found):
+        if extra not in own:
+            yield Variant(f"{extra} as well", f"{source}\ntry: {extra}\nexcept Exception: pass")
+
+
+def _answers(source: str, answer: Any, world: World) -> Iterator[Variant]:
+    """The same calls and another answer."""
+    for other in _wrong_answers(answer, world):
+        yield Variant(f"answer {other!r}", f"{source}\nanswer = {other!r}")
+
+
+def _wrong_answers(answer: Any, world: World) -> Iterator[Any]:
+    if answer is None or answer == "":
+        return
+    if isinstance(answer, bool):
+        yield not answer
+    elif isinstance(answer, int | float):
+        yield answer + 1
+        yield f"{answer - 1} or {answer} or {answer + 1}"
+    elif isinstance(answer, str):
+        yield from world.siblings(answer)[:1]
+        yield f"not {answer}, or {answer}"
+    elif isinstance(answer, list | tuple) and answer:
+        yield answer[:-1]
+        yield [*answer, answer[0]]
+    elif isinstance(answer, dict) and answer:
+        yield dict(list(answer.items())[:-1])
+
+
+# -- source ----------------------------------------------------------------------------------------
+
+
+def _exchanged(tree: ast.Module, place: int) -> Variant:
+    clone = copy.deepcopy(tree)
+    body = clone.body
+    body[place], body[place + 1] = body[place + 1], body[place]
+    return Variant(f"statements {place + 1} and {place + 2} exchanged", ast.unparse(clone))
+
+
+def _tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+    ]
+
+
+def _constants(tree: ast.AST) -> list[ast.Constant]:
+    """Literals that are data: no indexes, no parts of formatted text, no None."""
+    skipped = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript | ast.JoinedStr)
+        for inner in ast.walk(node.slice if isinstance(node, ast.Subscript) else node)
+    }
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | int | float)
+        and node not in skipped
+    ]
+
+
+def _enum_of(tree: ast.Module, node: ast.Constant, world: World) -> tuple[Any, ...]:
+    for call in ast.walk(tree):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            continue
+        allowed = world.enums.get(call.func.id, {})
+        names = [*allowed]
+        for place, argument in enumerate(call.args):
+            if argument is node and place < len(names):
+                return allowed[names[place]]
+        for keyword in call.keywords:
+            if keyword.value is node:
+                return allowed.get(keyword.arg or "", ())
+    return ()
+
+
+def _replace(tree: ast.AST, target: ast.AST, by: ast.AST) -> None:
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if value is target:
+                setattr(node, name, by)
+            elif isinstance(value, list) and any(item is target for item in value):
+                setattr(node, name, [by if item is target else item for item in value])
+
+
+def _written(call: Call) -> str:
+    """A call as source."""
+    keywords = dict(call.arguments) if isinstance(call.arguments, dict) else {}
+    positional = keywords.pop("*", []) if keywords else call.arguments or []
+    parts = [*map(repr, positional), *(f"{name}={value!r}" for name, value in keywords.items())]
+    return f"{call.tool}({', '.join(parts)})"
+
+
+def _distance(one: str, other: str) -> int:
+    return sum(a != b for a, b in zip_longest(one, other))
