@@ -24,7 +24,7 @@ from selfchallenge.quality.checks import Run, Tried
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.runs.store import read_records
-from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, default_sandbox
+from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, Session, default_sandbox
 from selfchallenge.task import Check, CodeAsTask, Verdict
 
 Gate = Literal["full", "paper", "solution", "verifier", "none"]
@@ -172,10 +172,10 @@ class Trial:
             yield checks.solution_in_frame(self.solution)
             world = self._world([call for run in failures for call in run.calls])
             source = self.task.solution
-            equal = mutation.equivalents(source, self.solution.calls, world)
-            yield checks.equivalents_pass([self._tried(one) for one in equal])
-            answer = self.solution.execution.answer
-            wrong = mutation.mutants(source, answer, self.task.instruction, world)
+            told = self.task.instruction
+            equal = mutation.equivalents(source, told, self.solution.calls, world)
+            yield checks.equivalents_pass([self._tried(one, like=True) for one in equal])
+            wrong = mutation.mutants(source, self.solution.execution.answer, told, world)
             tried = [self._tried(one) for one in wrong]
             yield checks.mutants_fail(tried, self.settings.survivors)
 
@@ -197,7 +197,7 @@ class Trial:
                 reach.add(call.result)
         needed = sufficiency.literals(self.task.solution, calls)
         yield sufficiency.sufficient(told, needed, self._tools, reach)
-        yield sufficiency.agrees(told, calls, self._texts)
+        yield sufficiency.agrees(told, calls, self.task.verifier, reach, self._texts)
 
     @cached_property
     def _tools(self) -> tuple[ToolSpec, ...]:
@@ -219,19 +219,49 @@ class Trial:
             calls=tuple(calls),
         )
 
-    def _tried(self, variant: mutation.Variant) -> Tried:
-        """Run a variant of the solution and judge it as an attempt is judged."""
+    def _tried(self, variant: mutation.Variant, *, like: bool = False) -> Tried:
+        """Run a variant of the solution and judge it as an attempt is judged.
+
+        Args:
+            variant: the code.
+            like: whether a state that differs in the order of lists is the same.
+        """
         with self.sandbox.session(self.environment, self.task.seed) as session:
             done = self.sandbox.execute(variant.code, session, limits=LIMITS)
             if not done.ok:
                 return Tried(variant.change, False, False, "it does not run")
             answer = done.answer
-            same = session.digest() == self.solution.digest and _equal(
-                answer, self.solution.execution.answer
-            )
+            same = self._same(session, answer, variant.reading, like=like)
             judged = judge(self.sandbox, session, self.task, self._reference, answer)
         passes = judged.passed if variant.stated else judged.reward == 1.0
         return Tried(variant.change, same, passes, judged.evidence)
+
+    def _same(self, session: Session, answer: object, reading: bool, *, like: bool) -> bool:
+        """Whether what was left is what the solution leaves."""
+        alike = _equal(answer, self.solution.execution.answer)
+        if alike and (reading or session.digest() == self.solution.digest):
+            return True
+        patterns = self.environment.volatile
+        if not (like or patterns):
+            return False
+        mine, theirs = session.state(), self._final
+        if patterns:
+            # An answer that is a generated value is as good as the other one.
+            alike = alike or (
+                answer in mutation.generated(mine, patterns)
+                and self.solution.execution.answer in mutation.generated(theirs, patterns)
+            )
+            mine, theirs = (mutation.settled(one, patterns) for one in (mine, theirs))
+        if like:
+            mine, theirs = mutation.unordered(mine), mutation.unordered(theirs)
+        return alike and bool(mine == theirs)
+
+    @cached_property
+    def _final(self) -> object:
+        """The state that the solution leaves."""
+        with self.sandbox.session(self.environment, self.task.seed) as session:
+            self.sandbox.execute(self.task.solution, session, limits=LIMITS)
+            return session.state()
 
     @cached_property
     def _reference(self) -> Verdict:

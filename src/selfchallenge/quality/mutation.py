@@ -34,11 +34,13 @@ class Variant:
         change: what was done, a few words.
         code: its source.
         stated: the instruction names what was changed, so the verifier itself has to notice.
+        reading: only reading was added, so the state is as good as the solution's.
     """
 
     change: str
     code: str
     stated: bool = False
+    reading: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,33 @@ def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Va
     ]
 
 
-def equivalents(source: str, calls: Sequence[Call], world: World) -> list[Variant]:
+def equivalents(
+    source: str, instruction: str, calls: Sequence[Call], world: World
+) -> list[Variant]:
     """Variants that should do the same: neighbouring statements exchanged, and more reading.
 
-    Whether they did is seen by running them; only those that end in the same state count.
+    Whether an exchange did is seen by running it; none is made where the instruction has an order.
     """
     tree = ast.parse(source)
-    found = [_exchanged(tree, place) for place in range(len(tree.body) - 1)]
-    reads = [call for call in calls if call.tool in world.reading and call.ok]
+    free = range(0 if _ORDER.search(instruction) else len(tree.body) - 1)
+    found = [_exchanged(tree, place) for place in free]
+    reads = [call for call in (*calls, *world.calls) if call.tool in world.reading and call.ok]
     more = "\n".join(f"_ = {_written(call)}" for call in reads[:3])
     if more:
-        found.append(Variant("the solution after looking once more", f"{more}\n{source}"))
-        found.append(Variant("the solution, then looking once more", f"{source}\n{more}"))
+        found += [
+            Variant("looking once more before", f"{more}\n{source}", reading=True),
+            Variant("looking once more after", f"{source}\n{more}", reading=True),
+        ]
     return found
+
+
+def unordered(state: Any) -> Any:
+    """A state in which the order of lists does not count."""
+    if isinstance(state, dict):
+        return {key: unordered(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return sorted((unordered(item) for item in state), key=repr)
+    return state
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -160,6 +176,44 @@ _WORDS = [
     "twenty",
 ]
 _SET = frozenset(_WORDS)
+
+
+def settled(state: Any, patterns: Sequence[str], path: tuple[str, ...] = ()) -> Any:
+    """A state without its volatile paths: what is generated is never the same twice."""
+    if not isinstance(state, dict):
+        return state
+    return {
+        key: settled(value, patterns, (*path, str(key)))
+        for key, value in state.items()
+        if not is_volatile((*path, str(key)), patterns)
+    }
+
+
+def generated(state: Any, patterns: Sequence[str], path: tuple[str, ...] = ()) -> list[Any]:
+    """The values at volatile paths."""
+    if not isinstance(state, dict):
+        return []
+    return [
+        found
+        for key, value in state.items()
+        for found in (
+            [value]
+            if is_volatile((*path, str(key)), patterns)
+            else generated(value, patterns, (*path, str(key)))
+        )
+    ]
+
+
+def is_volatile(path: tuple[str, ...], patterns: Sequence[str]) -> bool:
+    """Whether one of the dotted patterns means this path."""
+    for pattern in patterns:
+        keys = pattern.split(".")
+        if len(keys) == len(path) and all(a in ("*", b) for a, b in zip(keys, path, strict=True)):
+            return True
+    return False
+
+
+_ORDER = re.compile(r"\b(first|then|before|after|next|last|order of|finally)\b", re.IGNORECASE)
 
 
 # -- operators -------------------------------------------------------------------------------------

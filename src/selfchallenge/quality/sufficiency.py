@@ -78,7 +78,8 @@ class Reach:
             result = session.value(tool.name, [] if argument is None else [argument])
         except ToolError:
             return
-        self.about.setdefault(argument, []).extend(atoms(result)[:LISTED])
+        keys = list(result) if isinstance(result, dict) else []
+        self.about.setdefault(argument, []).extend([*keys, *atoms(result)][:LISTED])
         self.add(result)
 
     def add(self, result: Any) -> None:
@@ -197,12 +198,24 @@ def sufficient(
     return Check(name="sufficient", passed=True, evidence=text)
 
 
-def agrees(instruction: str, calls: Sequence[Call], values: Iterable[str]) -> Check:
-    """Everything that the instruction names and that exists plays a part in the solution."""
+def agrees(
+    instruction: str, calls: Sequence[Call], verifier: str, reach: Reach, values: Iterable[str]
+) -> Check:
+    """Everything that the instruction names and that exists plays a part in the task.
+
+    Args:
+        instruction: what the agent is told.
+        calls: what the solution did.
+        verifier: source; what it asks about plays a part.
+        reach: what leads to something that plays a part does, too.
+        values: texts that exist in the environment.
+    """
     exists = {value for value in values if is_identifier(value)}
-    seen = " ".join(repr((call.arguments, call.result)) for call in calls)
+    seen = " ".join([verifier, *(repr((call.arguments, call.result)) for call in calls)])
+    used = {_key(atom) for call in calls for atom in atoms(call.arguments)}
     for token in named(instruction):
-        if isinstance(token, str) and token in exists and not stands_in(token, seen):
+        leads = any(_key(found) in used for found in reach.about.get(token, ()))
+        if token in exists and not leads and not stands_in(token, seen):
             evidence = f"the instruction names {token!r}, with which the solution does nothing"
             return Check(name="agrees", passed=False, evidence=evidence)
     return Check(name="agrees", passed=True, evidence="what the instruction names is used")
