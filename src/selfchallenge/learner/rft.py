@@ -24,7 +24,13 @@ from selfchallenge.errors import StageError, StorageError
 from selfchallenge.learner import adapters
 from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.checkpoints import load_state, publish, save_state
-from selfchallenge.learner.samples import Sample, SampleSet, samples_from, select_successes
+from selfchallenge.learner.samples import (
+    Sample,
+    SampleSet,
+    samples_from,
+    select_successes,
+    without_hint,
+)
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.learner.step import (
     backward,
@@ -146,7 +152,7 @@ def train_rft(
 
 
 def _choose(episodes: Iterable[Episode], settings: RftSettings) -> SampleSet:
-    attempts = [episode for episode in episodes if episode.phase == "train"]
+    attempts = without_hint(episode for episode in episodes if episode.phase == "train")
     chosen = samples_from(select_successes(attempts, settings.per_task), settings.max_length)
     if chosen.samples:
         return chosen
