@@ -60,7 +60,11 @@ def generate(world: str, users: int = USERS) -> Database:
             reservations[number] = _reservation(number, user_id, user, routes, rng)
             if number not in user["reservations"]:
                 user["reservations"].append(number)
-    return {"flights": {f["flight_number"]: f for f in flights}, "reservations": reservations, "users": people}
+    return {
+        "flights": {f["flight_number"]: f for f in flights},
+        "reservations": reservations,
+        "users": people,
+    }
 
 
 def free_bags(membership: str, cabin: str, passengers: int) -> int:
@@ -115,7 +119,10 @@ def _routes(flights: list[Flight]) -> Routes:
     for first in flights:
         for second in departing[first["destination"]]:
             ends = first["origin"], second["destination"]
-            arrival, departure = first["scheduled_arrival_time_est"], second["scheduled_departure_time_est"]
+            arrival, departure = (
+                first["scheduled_arrival_time_est"],
+                second["scheduled_departure_time_est"],
+            )
             if ends[0] != ends[1] and "+1" not in arrival and arrival < departure:
                 routes[ends].append([first, second])
     return routes
@@ -143,7 +150,9 @@ def _reservation(
         + (INSURANCE * len(passengers) if insurance == "yes" else 0)
         + BAG * paid_bags
     )
-    methods = [m for m, found in user["payment_methods"].items() if found["source"] != "certificate"]
+    methods = [
+        m for m, found in user["payment_methods"].items() if found["source"] != "certificate"
+    ]
     return {
         "reservation_id": number,
         "user_id": user_id,

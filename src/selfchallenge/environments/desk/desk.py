@@ -14,7 +14,17 @@ from typing import Any, ClassVar
 
 from selfchallenge.environments.base import Environment, tool
 from selfchallenge.environments.desk.expressions import CalculationError, calculate
-from selfchallenge.environments.desk.tables import Database, Record, copied, data_folder, load
+from selfchallenge.environments.desk.tables import (
+    Database,
+    Record,
+    Texts,
+    copied,
+    data_folder,
+    entry_texts,
+    hash_of_texts,
+    load,
+    texts_of,
+)
 from selfchallenge.errors import ToolError
 
 HELD_OUT = "heldout-"
@@ -38,8 +48,8 @@ class Desk(Environment):
 
     def __init__(self, seed: str | None = None) -> None:
         super().__init__(seed)
-        shared = self.world(seed)
-        self._tables: Database = {name: dict(shared[name]) for name in self.tables}
+        self._shared = self.world(seed)
+        self._tables: Database = {name: dict(self._shared[name]) for name in self.tables}
         self._owned: set[tuple[str, str]] = set()
 
     @classmethod
@@ -82,6 +92,13 @@ class Desk(Environment):
             text = _as_invoked(self.label, name, text)
         return f"Error: {text}"
 
+    def state_hash(self) -> str:
+        """The benchmark's hash of the database; only records that were written are read for it."""
+        texts = {name: dict(known) for name, known in _texts_of(self._shared).items()}
+        for table, key in self._owned:
+            texts[table][key] = entry_texts([(key, self._tables[table][key])])[0]
+        return hash_of_texts(texts)
+
     def own(self, table: str, key: str) -> Record:
         """A record to write to: from here on this instance's own copy.
 
@@ -118,6 +135,16 @@ class Desk(Environment):
         """Hand the user over to a human agent, with a summary; for requests beyond the tools."""
         del summary
         return "Transfer successful"
+
+
+_known: dict[int, tuple[Database, Texts]] = {}
+
+
+def _texts_of(shared: Database) -> Texts:
+    """Texts of a shared database, made once; it is kept with them, so that its id stays its own."""
+    if id(shared) not in _known:
+        _known[id(shared)] = shared, texts_of(shared)
+    return _known[id(shared)][1]
 
 
 def _as_invoked(label: str, name: str, text: str) -> str:

@@ -42,14 +42,15 @@ def calculate(expression: Any) -> float:
     if not all(char in ALLOWED for char in expression):
         raise CalculationError("invalid characters in expression")
     try:
-        if not isinstance(expression, str):
-            raise TypeError("eval() arg 1 must be a string, bytes or code object")
-        return round(float(_value(_parsed(expression.lstrip(" ")))), 2)
+        return round(float(_value(_parsed(expression))), 2)
     except Exception as error:
         raise CalculationError(str(error)) from error
 
 
-def _parsed(text: str) -> ast.expr:
+def _parsed(expression: Any) -> ast.expr:
+    if not isinstance(expression, str):
+        raise TypeError("eval() arg 1 must be a string, bytes or code object")
+    text = expression.lstrip(" ")
     with warnings.catch_warnings():
         # `1(2)` is worth a warning to a programmer, not to the owner of this process.
         warnings.simplefilter("ignore")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import marshal
-from collections.abc import Iterable
+import pickle
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def load(folder: Path, name: str, tables: tuple[str, ...]) -> Database:
         "generated tables"
     )
     with boundary(LoadError, f"the {name} database cannot be read", where=str(place), fix=fix):
-        found = {table: json.loads((place / f"{table}.json").read_text("utf-8")) for table in tables}
+        found = {
+            table: json.loads((place / f"{table}.json").read_text("utf-8")) for table in tables
+        }
         for table, records in found.items():
             if not all(isinstance(record, dict) for record in dict(records).values()):
                 raise ValueError(f"{table}.json holds something that is no record")
@@ -66,42 +69,71 @@ def copied(value: Any) -> Any:
 
 # -- the hash --------------------------------------------------------------------------------------
 
+Texts = dict[str, dict[str, bytes]]
+"""Key and record as the hash sees them, by table and key."""
+
 
 def state_hash(state: Any) -> str:
     """SHA-256 of a database as tau-bench computes it, in hex.
 
     The order of lists counts and that of keys does not; `1`, `1.0` and `"1"` differ.
     """
-    return hashlib.sha256(_database(state)).hexdigest()
+    if isinstance(state, dict) and all(isinstance(table, dict) for table in state.values()):
+        return hash_of_texts(texts_of(state))
+    return hashlib.sha256(str(_hashable(state)).encode("utf-8")).hexdigest()
 
 
-def _database(state: Any) -> bytes:
-    if not isinstance(state, dict):
-        return _text(state)
-    return _tuple(_pair(name, _table(table)) for name, table in sorted(state.items(), key=_first))
+def texts_of(database: Database) -> Texts:
+    """What the hash of a database is put together from."""
+    return {
+        name: dict(zip(table, entry_texts(list(table.items())), strict=True))
+        for name, table in database.items()
+    }
 
 
-def _table(table: Any) -> bytes:
-    if not isinstance(table, dict):
-        return _text(table)
-    return _tuple(_pair(key, _record(found)) for key, found in sorted(table.items(), key=_first))
+def hash_of_texts(texts: Texts) -> str:
+    """The hash of the database that has these texts."""
+    digest = hashlib.sha256(b"(")
+    for i, name in enumerate(sorted(texts)):
+        entries = texts[name]
+        digest.update(b"%b(%b, (" % (b", " if i else b"", _text(name)))
+        digest.update(b", ".join([entries[key] for key in sorted(entries)]))
+        digest.update(b",))" if len(entries) == 1 else b"))")
+    digest.update(b",)" if len(texts) == 1 else b")")
+    return digest.hexdigest()
 
 
-def _record(record: Any) -> bytes:
-    try:
-        # Version 2 writes equal values in equal bytes, whoever else refers to them.
-        return _kept(marshal.dumps(record, 2))
-    except ValueError:
-        return _text(record)
+def entry_texts(entries: list[tuple[Any, Any]]) -> list[bytes]:
+    """Keys with their records as they stand in the text that is hashed.
+
+    Writing a record as a pickle, which is only compared and never read, is much quicker than
+    converting it, and most records of a database were converted before.
+    """
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, 4)
+    pickler.fast = True  # without references equal values are written in equal bytes
+    ends = [0]
+    for entry in entries:
+        pickler.dump(entry)
+        ends.append(buffer.tell())
+    written = buffer.getvalue()
+    if len(_kept) > KEPT_RECORDS:
+        _kept.clear()
+    texts = []
+    for i, entry in enumerate(entries):
+        form = written[ends[i] : ends[i + 1]]
+        text = _kept.get(form)
+        if text is None:
+            text = _kept[form] = _text((entry[0], _hashable(entry[1])))
+        texts.append(text)
+    return texts
 
 
-@lru_cache(maxsize=KEPT_RECORDS)
-def _kept(written: bytes) -> bytes:
-    return _text(marshal.loads(written))  # noqa: S302 - written on the spot
+_kept: dict[bytes, bytes] = {}
 
 
 def _text(value: Any) -> bytes:
-    return str(_hashable(value)).encode("utf-8")
+    return repr(value).encode("utf-8")
 
 
 def _hashable(value: Any) -> Any:
@@ -112,16 +144,3 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, set):
         return tuple(sorted(_hashable(item) for item in value))
     return value
-
-
-def _pair(key: Any, text: bytes) -> bytes:
-    return b"(%b, %b)" % (repr(key).encode("utf-8"), text)
-
-
-def _tuple(parts: Iterable[bytes]) -> bytes:
-    texts = list(parts)
-    return b"(%b%b)" % (b", ".join(texts), b"," if len(texts) == 1 else b"")
-
-
-def _first(item: tuple[Any, Any]) -> Any:
-    return item[0]
