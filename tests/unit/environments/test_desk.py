@@ -88,7 +88,7 @@ def test_a_calculation_has_two_faces():
     assert desk.calculate("7 / 2") == 3.5
     assert desk.show(desk.calculate("2 + 2")) == "4.0"
     assert desk.show(math.inf) == "inf"
-    with pytest.raises(ToolError, match="^division by zero$"):
+    with pytest.raises(ToolError, match=r"^division by zero$"):
         desk.calculate("1 / 0")
 
 
@@ -187,8 +187,10 @@ ARGUMENTS = [
     (
         EXCHANGE,
         {"order_id": "x"},
-        f"ExchangeDeliveredOrderItems.invoke() missing 3 {MISSINGS}: "
-        "'item_ids', 'new_item_ids', and 'payment_method_id'",
+        (
+            f"ExchangeDeliveredOrderItems.invoke() missing 3 {MISSINGS}: "
+            "'item_ids', 'new_item_ids', and 'payment_method_id'"
+        ),
     ),
     (
         FIND,
@@ -200,8 +202,10 @@ ARGUMENTS = [
     (
         "think",
         {"data": 1, "thought": "x"},
-        "tau_bench.envs.retail.tools.think.Think.invoke() "
-        "got multiple values for keyword argument 'data'",
+        (
+            "tau_bench.envs.retail.tools.think.Think.invoke() "
+            "got multiple values for keyword argument 'data'"
+        ),
     ),
     ("get_order_details", {"order_id": ["x"]}, "unhashable type: 'list'"),
     ("find_user_id_by_email", {"email": 5}, "'int' object has no attribute 'lower'"),
