@@ -14,7 +14,8 @@ def material(database: Database, seed: str) -> str:
     """
     rng = random.Random(f"airline/material/{seed}")
     users = database["users"]
-    chosen = seed if seed in users else rng.choice([u for u in users if users[u]["reservations"]])
+    named = seed.removeprefix("heldout-")
+    chosen = named if named in users else rng.choice([u for u in users if users[u]["reservations"]])
     user = users[chosen]
     name = f"{user['name']['first_name']} {user['name']['last_name']}"
     parts = [
