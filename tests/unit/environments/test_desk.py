@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from selfchallenge.environments.desk.tables import state_hash
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.environments.retail import Retail
 from selfchallenge.errors import LoadError, ToolError
+from selfchallenge.evaluation.suite import held_out_tasks
 
 # -- arithmetic ------------------------------------------------------------------------------------
 
@@ -245,3 +248,14 @@ def test_a_wrong_data_folder_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(LoadError, match="retail database cannot be read") as caught:
         load_environment(Retail, data=tmp_path)()
     assert "retail/orders.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("world", [Retail, Airline])
+def test_the_page_of_an_environment_names_its_tools_and_shows_a_task_that_exists(world):
+    page = (Path(__file__).parents[3] / f"docs/environments/{world.label}.md").read_text("utf-8")
+    assert [name for name in world.offered(None) if f"`{name}`" not in page] == []
+    number, count = map(int, re.search(r"Held-out task (\d+) of (\d+)", page).groups())
+    tasks = held_out_tasks(world)
+    assert len(tasks) == count
+    flat = " ".join(page.replace("\n>", " ").split())
+    assert " ".join(tasks[number - 1].instruction.split()) in flat
