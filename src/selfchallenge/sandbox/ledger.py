@@ -43,7 +43,7 @@ _Node = _Piece | dict[str, Any]
 
 
 class Ledger:
-    """The visible state of an instance that nobody has touched yet.
+    """The visible state of an instance that nobody has touched yet; `unseen` when there is none.
 
     Args:
         state: what its `snapshot` gave.
@@ -55,6 +55,7 @@ class Ledger:
     """
 
     def __init__(self, state: Any, like: Ledger | None = None) -> None:
+        self.unseen = state is None
         self.root: _Node = _taken(state, (), like.root if like else None)
         self.digest = _hashed(state, _text(self.root))
 

@@ -27,7 +27,7 @@ from selfchallenge.environments.loading import Origin, load_origin
 from selfchallenge.errors import SelfChallengeError, ToolError
 from selfchallenge.sandbox import wire
 from selfchallenge.sandbox.ledger import Comparison, Ledger
-from selfchallenge.sandbox.state import NotPlainError, digest, plain
+from selfchallenge.sandbox.state import NotPlainError, plain
 from selfchallenge.sandbox.zygote import Become, Nursery, RefusedError
 
 __all__ = ["main", "plain"]
@@ -57,10 +57,10 @@ class _Client:
 
 @dataclass(frozen=True)
 class Pristine:
-    """An instance that was never touched, and its state; None where that cannot be seen."""
+    """An instance that was never touched, and its state."""
 
     instance: Environment
-    ledger: Ledger | None
+    ledger: Ledger
     tools: dict[str, bool] = field(default_factory=dict)
     """Names of the offered tools, and whether each may change the state."""
 
@@ -125,18 +125,13 @@ class Server:
             return f"Error: the result of {name} cannot be shown: {failure}"
 
     def _op_state(self, _request: dict[str, Any], _fds: list[int]) -> Any:
-        found = self._compared()
-        return None if found is None else found.state()
+        return self._compared().state()
 
     def _op_digest(self, _request: dict[str, Any], _fds: list[int]) -> str:
-        found = self._compared() if self._calls else self._pristine.ledger
-        if found is None:
-            return digest(None)
-        return found.digest() if isinstance(found, Comparison) else found.digest
+        return self._compared().digest() if self._calls else self._pristine.ledger.digest
 
     def _op_changed(self, _request: dict[str, Any], _fds: list[int]) -> Any:
-        found = self._compared()
-        return None if found is None else found.changed()
+        return None if self._pristine.ledger.unseen else self._compared().changed()
 
     def _op_trace(self, _request: dict[str, Any], _fds: list[int]) -> Any:
         return self._trace
@@ -160,13 +155,11 @@ class Server:
         client.sock.close()
         return client.violation
 
-    def _compared(self) -> Comparison | None:
+    def _compared(self) -> Comparison:
         """The state now beside the first one; taken again only when tools were called since."""
-        ledger = self._pristine.ledger
-        if ledger is None:
-            return None
         if self._seen is None or self._seen[0] != self._calls:
-            self._seen = self._calls, ledger.compare(self._instance.snapshot())
+            state = self._instance.snapshot()
+            self._seen = self._calls, self._pristine.ledger.compare(state)
         return self._seen[1]
 
     # -- the side of untrusted code ----------------------------------------------------------------
@@ -338,8 +331,7 @@ def _build(environment: type[Environment], seed: str | None, other: Pristine | N
     try:
         tools = {spec.name: spec.mutates for spec in describe_tools(environment, seed)}
         instance = environment(seed)
-        state = instance.snapshot()
-        ledger = None if state is None else Ledger(state, other.ledger if other else None)
+        ledger = Ledger(instance.snapshot(), other.ledger if other else None)
         gc.freeze()
         return Pristine(instance, ledger, tools)
     except SelfChallengeError as error:
