@@ -10,9 +10,10 @@ mean equal values of equal types. Every other piece is compared as `changed_path
 from __future__ import annotations
 
 import hashlib
-import marshal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from marshal import dumps  # what it writes is only compared; nothing here reads it
 from typing import Any
 
 from selfchallenge.sandbox import wire
@@ -27,15 +28,11 @@ _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a state: its bytes where they tell all, else its copy; and its text in digests."""
+    """A part of a state: as plain data, as bytes where they tell all, and as it is in digests."""
 
+    value: Any
     written: bytes | None
-    copy: Any
     text: bytes
-
-    def value(self) -> Any:
-        """The part as plain data, a new copy where possible."""
-        return self.copy if self.written is None else marshal.loads(self.written)  # noqa: S302
 
 
 _Node = _Piece | dict[str, Any]
@@ -81,7 +78,7 @@ class Comparison:
         return _hashed(self._state, self._text(self._root, self._state, ()))
 
     def state(self) -> Any:
-        """The later state as plain data."""
+        """The later state as plain data, to be read only."""
         return self._plain(self._root, self._state, ())
 
     def _differences(self, before: _Node, now: Any, path: Path) -> Iterator[Path]:
@@ -112,7 +109,7 @@ class Comparison:
                 key: self._plain(before.get(key), value, (*path, key)) for key, value in now.items()
             }
         if isinstance(before, _Piece) and self._unchanged(before, now, path):
-            return before.value()
+            return before.value
         return plain(now, path=path, objects=True)
 
     def _unchanged(self, before: _Node, now: Any, path: Path) -> bool:
@@ -132,11 +129,8 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     written = _written(state)
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
-    copy = plain(state, path=path, objects=True)
-    text = wire.canonical(copy)
-    if written is not None and _tells_all(state):
-        return _Piece(written, None, text)
-    return _Piece(None, copy, text)
+    value = plain(state, path=path, objects=True)
+    return _Piece(value, written if _tells_all(state) else None, wire.canonical(value))
 
 
 def _splits(value: Any) -> bool:
@@ -157,20 +151,24 @@ def _hashed(state: Any, text: bytes) -> str:
 
 def _object(texts: dict[str, bytes]) -> bytes:
     """Canonical text of a dict, given those of its values."""
-    parts = [b"%b:%b" % (wire.canonical(key), texts[key]) for key in sorted(texts)]
-    return b"{%b}" % b",".join(parts)
+    return b"{%b}" % b",".join([_key_text(key) + texts[key] for key in sorted(texts)])
+
+
+@lru_cache(maxsize=1 << 14)
+def _key_text(key: str) -> bytes:
+    return wire.canonical(key) + b":"
 
 
 def _value(node: _Node) -> Any:
     if isinstance(node, dict):
         return {key: _value(inner) for key, inner in node.items()}
-    return node.value()
+    return node.value
 
 
 def _written(value: Any) -> bytes | None:
     try:
         # Version 2 has no references: equal values are written alike, whoever else holds them.
-        return marshal.dumps(value, 2)
+        return dumps(value, 2)
     except ValueError:
         return None
 
