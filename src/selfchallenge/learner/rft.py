@@ -36,6 +36,7 @@ from selfchallenge.learner.step import (
     backward,
     check_supported,
     resolve_precision,
+    return_freed_memory,
     training,
     update,
 )
@@ -145,6 +146,7 @@ def train_rft(
     dtype = resolve_precision(settings.precision, model.module.device)
     run = _Run(model, directory, settings, chosen, dtype)
     model.forget()
+    return_freed_memory()
     if directory.exists():
         return run.load()
     check_supported(model.module, chosen.samples)
