@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from selfchallenge.progress import Silent, Watch
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
 from selfchallenge.report.page import write_report
+from selfchallenge.runs.cost import timed
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
@@ -120,7 +120,7 @@ class Loop:
         stage.update(len(accepted))
         done = {c.candidate for c in candidates}
         writer = self._writer(candidates)
-        with self._timed("challenge") as tick:
+        with timed(self.run, "challenge") as tick:
             for candidate in writer.write([n for n in range(most) if n not in done], self._seeds()):
                 self.run.append("candidates.jsonl", candidate)
                 done.add(candidate.candidate)
@@ -175,7 +175,7 @@ class Loop:
         stage = self.watch.stage(name, len(assignments))
         count, successes = len(done), sum(reward == 1.0 for reward in done)
         model = self._executor([task for task, _ in pairs])
-        with self._timed("rollout") as tick:
+        with timed(self.run, "rollout") as tick:
             for episode in rollout(
                 model,
                 owed,
@@ -199,7 +199,7 @@ class Loop:
         episodes = self.run.read("episodes.jsonl", Episode)
         model = self._trainable()
         stage = None
-        with self._timed("train") as tick:
+        with timed(self.run, "train") as tick:
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
@@ -284,7 +284,7 @@ class Loop:
     ) -> None:
         stage = self.watch.stage(f"score {phase}", len(pairs) * trials)
         count = passed = 0
-        with self._timed(f"evaluate {phase}") as tick:
+        with timed(self.run, f"evaluate {phase}") as tick:
             for episode in evaluate(
                 model,
                 pairs,
@@ -390,25 +390,6 @@ class Loop:
                 where=str(self.run.path / "verdicts.jsonl"),
                 fix=f"selfchallenge report {self.run.path} shows why; try a larger model",
             )
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[Any]:
-        """Adds the time and tokens of a stage to `stages.jsonl` as they are spent."""
-        last, spent = time.perf_counter(), 0
-
-        def tick(tokens: int = 0, *, final: bool = False) -> None:
-            nonlocal last, spent
-            spent += tokens
-            now = time.perf_counter()
-            if final or now - last > 5:
-                record = {"stage": stage, "seconds": round(now - last, 3), "tokens": spent}
-                self.run.append("stages.jsonl", record)
-                last, spent = now, 0
-
-        try:
-            yield tick
-        finally:
-            tick(final=True)
 
 
 def is_training_seed(seed: str) -> bool:
