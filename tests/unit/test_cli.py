@@ -10,7 +10,7 @@ import pytest
 
 from selfchallenge import cli, manifest, pipeline
 from selfchallenge.cli.options import resolve
-from selfchallenge.environments.loading import load_environment
+from selfchallenge.environments.loading import BUILTIN, load_environment
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.manifest import RunSettings
 from selfchallenge.runs.store import RunDirectory
@@ -129,7 +129,7 @@ def test_wrong_usage_is_exit_code_2(command, arguments, tmp_path, monkeypatch):
     [
         (
             ["env", "show", "nowhere"],
-            "no environment is called 'nowhere'\n  next: give a built-in name (calculation",
+            "no environment is called 'nowhere'\n  next: give a built-in name (",
         ),
         (
             ["eval", "library", "--model", "nowhere"],
@@ -312,9 +312,9 @@ def test_a_stage_goes_on_with_the_settings_of_its_run(command, monkeypatch, tmp_
 def test_env_list(command):
     code, out, _ = command("env", "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["calculation", "library"]
+    assert [line.split()[0] for line in out.splitlines()] == list(BUILTIN)
     _, out, _ = command("env", "list", "--json")
-    assert {entry["name"] for entry in json.loads(out)} == {"calculation", "library"}
+    assert {entry["name"] for entry in json.loads(out)} == set(BUILTIN)
 
 
 def test_env_show(command):

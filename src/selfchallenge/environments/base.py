@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -262,6 +263,7 @@ def describe_tools(cls: type[Environment], seed: str | None = None) -> tuple[Too
     return tuple(_describe(name, marked[name]) for name in cls.offered(seed))
 
 
+@lru_cache(maxsize=512)  # every seed of an environment asks again, and a schema takes milliseconds
 def _describe(name: str, function: Callable[..., Any]) -> ToolSpec:
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())[1:]

@@ -26,8 +26,10 @@ from selfchallenge.errors import LoadError, UsageError, boundary
 __all__ = ["BUILTIN", "Origin", "load_environment", "load_origin", "origin_of"]
 
 BUILTIN = {
+    "airline": "selfchallenge.environments.airline.tools:Airline",
     "calculation": "selfchallenge.environments.calculation.tools:Calculation",
     "library": "selfchallenge.environments.library.tools:Library",
+    "retail": "selfchallenge.environments.retail.tools:Retail",
 }
 """Built-in environments by name."""
 

@@ -37,7 +37,7 @@ class TinyModel:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            max_position_embeddings=8192,
+            max_position_embeddings=16384,
         )
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -26,7 +26,8 @@ from selfchallenge.environments.base import Environment, describe_tools
 from selfchallenge.environments.loading import Origin, load_origin
 from selfchallenge.errors import SelfChallengeError, ToolError
 from selfchallenge.sandbox import wire
-from selfchallenge.sandbox.state import NotPlainError, changed_paths, digest, plain
+from selfchallenge.sandbox.ledger import Comparison, Ledger
+from selfchallenge.sandbox.state import NotPlainError, plain
 from selfchallenge.sandbox.zygote import Become, Nursery, RefusedError
 
 __all__ = ["main", "plain"]
@@ -59,8 +60,7 @@ class Pristine:
     """An instance that was never touched, and its state."""
 
     instance: Environment
-    state: Any
-    digest: str
+    ledger: Ledger
     tools: dict[str, bool] = field(default_factory=dict)
     """Names of the offered tools, and whether each may change the state."""
 
@@ -75,7 +75,7 @@ class Server:
         self._trace: list[dict[str, Any]] = []
         self._calls = 0
         self._traced = 0
-        self._seen: tuple[int, Any] = (0, pristine.state)
+        self._seen: tuple[int, Comparison] | None = None
         self._clients: dict[int, _Client] = {}
         self._active: _Client | None = None
         self._deadline = 0.0
@@ -125,15 +125,13 @@ class Server:
             return f"Error: the result of {name} cannot be shown: {failure}"
 
     def _op_state(self, _request: dict[str, Any], _fds: list[int]) -> Any:
-        return self._state()
+        return self._compared().state()
 
     def _op_digest(self, _request: dict[str, Any], _fds: list[int]) -> str:
-        return self._pristine.digest if not self._calls else digest(self._state())
+        return self._compared().digest() if self._calls else self._pristine.ledger.digest
 
     def _op_changed(self, _request: dict[str, Any], _fds: list[int]) -> Any:
-        if self._pristine.state is None:
-            return None
-        return changed_paths(self._pristine.state, self._state())
+        return None if self._pristine.ledger.unseen else self._compared().changed()
 
     def _op_trace(self, _request: dict[str, Any], _fds: list[int]) -> Any:
         return self._trace
@@ -157,10 +155,11 @@ class Server:
         client.sock.close()
         return client.violation
 
-    def _state(self) -> Any:
-        """The state now; taken again only when tools were called since."""
-        if self._seen[0] != self._calls:
-            self._seen = (self._calls, _snapshot(self._instance))
+    def _compared(self) -> Comparison:
+        """The state now beside the first one; taken again only when tools were called since."""
+        if self._seen is None or self._seen[0] != self._calls:
+            state = self._instance.snapshot()
+            self._seen = self._calls, self._pristine.ledger.compare(state)
         return self._seen[1]
 
     # -- the side of untrusted code ----------------------------------------------------------------
@@ -321,20 +320,20 @@ def main(control: socket.socket, origin: Origin, null: int) -> None:
 def _pristine(
     environment: type[Environment], seed: str | None, built: dict[str | None, Pristine]
 ) -> Pristine:
-    found = built.pop(seed, None) or _build(environment, seed)
+    found = built.pop(seed, None) or _build(environment, seed, next(reversed(built.values()), None))
     built[seed] = found
     if len(built) > PRISTINE:
         del built[next(iter(built))]
     return found
 
 
-def _build(environment: type[Environment], seed: str | None) -> Pristine:
+def _build(environment: type[Environment], seed: str | None, other: Pristine | None) -> Pristine:
     try:
         tools = {spec.name: spec.mutates for spec in describe_tools(environment, seed)}
         instance = environment(seed)
-        state = _snapshot(instance)
+        ledger = Ledger(instance.snapshot(), other.ledger if other else None)
         gc.freeze()
-        return Pristine(instance, state, digest(state), tools)
+        return Pristine(instance, ledger, tools)
     except SelfChallengeError as error:
         raise RefusedError(str(error)) from error
     except NotPlainError as error:
@@ -342,10 +341,6 @@ def _build(environment: type[Environment], seed: str | None) -> Pristine:
         raise RefusedError(f"its state is no plain data: {error}; {fix}") from error
     except Exception as error:  # the user's constructor may raise anything
         raise RefusedError(_tail(error)) from error
-
-
-def _snapshot(instance: Environment) -> Any:
-    return plain(instance.snapshot(), objects=True)
 
 
 def _tail(error: BaseException) -> str:

@@ -49,7 +49,7 @@ class NotPlainError(TypeError):
         return f"a value of type {self.kind}{f' at {where}' if where else ''} is not plain data"
 
 
-def plain(value: Any, *, objects: bool = False) -> Any:
+def plain(value: Any, *, objects: bool = False, path: Path = ()) -> Any:
     """A deep copy of `value` as plain data: only None, bool, numbers, text, bytes and containers.
 
     Dataclasses and pydantic models become dicts, enums their values, dates, decimals, paths and
@@ -58,11 +58,12 @@ def plain(value: Any, *, objects: bool = False) -> Any:
     Args:
         value: anything.
         objects: whether other objects stand for their attributes (in a state they do).
+        path: where in a state it lies.
 
     Raises:
         NotPlainError: something in it is none of these, or it is nested too deeply.
     """
-    return _plain(value, (), objects)
+    return _plain(value, path, objects)
 
 
 def _plain(value: Any, path: Path, objects: bool) -> Any:
@@ -146,10 +147,11 @@ def changed_paths(before: Any, after: Any) -> tuple[Path, ...]:
     Lists (and tuples) of equal length are compared item by item; otherwise the list itself has
     changed. A key that came or went is a changed path. Types count: 1, 1.0 and True differ.
     """
-    return tuple(_differences(before, after, ()))
+    return tuple(differences(before, after, ()))
 
 
-def _differences(before: Any, after: Any, path: Path) -> Iterator[Path]:
+def differences(before: Any, after: Any, path: Path) -> Iterator[Path]:
+    """The same for two values that lie at `path` of a state, one after the other."""
     if type(before) is not type(after):
         yield path
     elif isinstance(before, dict):
@@ -157,12 +159,12 @@ def _differences(before: Any, after: Any, path: Path) -> Iterator[Path]:
         for key in dict.fromkeys((*old, *new)):
             inner = (*path, step(key[1]))
             if key in old and key in new:
-                yield from _differences(old[key], new[key], inner)
+                yield from differences(old[key], new[key], inner)
             else:
                 yield inner
     elif isinstance(before, list | tuple) and len(before) == len(after):
         for i, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from _differences(one, other, (*path, i))
+            yield from differences(one, other, (*path, i))
     elif not _same(before, after):
         yield path
 

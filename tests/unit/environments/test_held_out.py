@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from selfchallenge.environments.airline import Airline
 from selfchallenge.environments.calculation import Calculation
 from selfchallenge.environments.calculation.material import WORDS
 from selfchallenge.environments.calculation.tools import DOMAINS, domain_of
 from selfchallenge.environments.library import Library
+from selfchallenge.environments.retail import Retail
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.actions import read_answer
 from selfchallenge.quality.gate import Trial
@@ -40,7 +42,7 @@ def trials(environment):
         return list(pool.map(run, held_out_tasks(environment)))
 
 
-@pytest.mark.parametrize("environment", [Calculation, Library])
+@pytest.mark.parametrize("environment", [Calculation, Library, Retail, Airline])
 def test_every_task_passes_the_full_gate(environment):
     rejected = [
         (task.seed, check.name, check.evidence)
@@ -49,7 +51,8 @@ def test_every_task_passes_the_full_gate(environment):
         if not check.passed
     ]
     assert rejected == []
-    assert len(trials(environment)) >= {Calculation: 100, Library: 8}[environment]
+    least = {Calculation: 100, Library: 8, Retail: 40, Airline: 40}
+    assert len(trials(environment)) >= least[environment]
 
 
 def test_the_failures_of_calculation_are_near_misses_of_the_right_world():

@@ -1,0 +1,1 @@
+"""What the two customer-service environments share: tables, observations, arithmetic, people."""
