@@ -17,6 +17,7 @@ from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
+from selfchallenge.quality.settings import GateSettings
 from selfchallenge.runs.store import FORMAT, RunDirectory
 from selfchallenge.sandbox.isolation import LEVELS
 
@@ -45,7 +46,7 @@ class RunSettings:
         batch: attempts under way at once.
         min_isolation: weakest isolation level that code may run at.
         allow_unsafe: run even below that.
-        agent, write, paper, rft: the rooms' own settings.
+        agent, write, paper, quality, rft: the rooms' own settings.
     """
 
     model: str = "default"
@@ -67,6 +68,7 @@ class RunSettings:
     agent: AgentSettings = field(default_factory=AgentSettings)
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
+    quality: GateSettings = field(default_factory=GateSettings)
     rft: RftSettings = field(default_factory=RftSettings)
 
     def sandbox(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,12 +32,14 @@ from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.intake import Intake
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Silent, Watch
-from selfchallenge.quality.duplicates import Seen
-from selfchallenge.quality.gate import check
+from selfchallenge.quality.blind import Blind
+from selfchallenge.quality.decontaminate import is_training_seed
+from selfchallenge.quality.difficulty import in_band
 from selfchallenge.report.page import write_report
 from selfchallenge.runs.cost import timed
 from selfchallenge.runs.store import RunDirectory
@@ -47,9 +48,6 @@ from selfchallenge.task import CodeAsTask, Verdict
 
 if TYPE_CHECKING:
     from selfchallenge.learner.rft import StepRecord, Trainable
-
-TRAIN_SHARE = 0.9
-"""Share of the seeds that tasks are written about; the rest is kept for tests."""
 
 
 def run_loop(
@@ -110,9 +108,9 @@ class Loop:
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
         candidates = self.run.read("candidates.jsonl", Candidate)
-        judged = {line["candidate"]: line["verdict"] for line in self.run.read("verdicts.jsonl")}
-        accepted = {line.id for line in self.run.read("tasks.jsonl", CodeAsTask)}
-        self._check([c for c in candidates if c.candidate not in judged], accepted)
+        intake = Intake(self.run, self.environment, self.sandbox, self.settings, self._blind())
+        intake.resume(candidates)
+        accepted = intake.accepted
         wanted, most = self.settings.tasks, self.settings.candidates
         if len(accepted) >= wanted or len(candidates) >= most:
             return self._require_tasks(accepted)
@@ -122,11 +120,10 @@ class Loop:
         writer = self._writer(candidates)
         with timed(self.run, "challenge") as tick:
             for candidate in writer.write([n for n in range(most) if n not in done], self._seeds()):
-                self.run.append("candidates.jsonl", candidate)
-                done.add(candidate.candidate)
-                self._check([candidate], accepted)
+                written = intake.take(candidate, writer)
+                done.add(written.candidate)
                 self._keep_book(writer)
-                tick(candidate.tokens)
+                tick(written.tokens)
                 stage.update(min(len(accepted), wanted), f"{len(done)} written")
                 if len(accepted) >= wanted:
                     break
@@ -196,7 +193,8 @@ class Loop:
             return
         from selfchallenge.learner.rft import train_rft  # noqa: PLC0415 - loads torch
 
-        episodes = self.run.read("episodes.jsonl", Episode)
+        band = self.settings.quality.hardest, self.settings.quality.easiest
+        episodes = in_band(self.run.read("episodes.jsonl", Episode), *band)
         model = self._trainable()
         stage = None
         with timed(self.run, "train") as tick:
@@ -249,29 +247,6 @@ class Loop:
         """Give the models back."""
         for model in self._models.values():
             model.close()
-
-    def _check(self, candidates: Sequence[Candidate], accepted: set[str]) -> None:
-        """One verdict for each candidate that holds a task; the accepted ones become tasks."""
-        for candidate in candidates:
-            task = candidate.task
-            if task is None:
-                continue
-            verdict = check(
-                task,
-                self.environment,
-                self.settings.gate,
-                sandbox=self.sandbox,
-                seen=self._seen,
-            )
-            # The task goes first: a kill between the two lines leaves a verdict that is owed
-            # again, and `accepted` keeps the task from being written twice.
-            if verdict.accepted and task.id not in accepted:
-                self.run.append("tasks.jsonl", task)
-                accepted.add(task.id)
-            self.run.append(
-                "verdicts.jsonl",
-                {"candidate": candidate.candidate, "verdict": verdict.model_dump(mode="json")},
-            )
 
     def _measure(
         self,
@@ -328,13 +303,13 @@ class Loop:
             if book != self.run.read_json("phrases.json"):
                 self.run.write_json("phrases.json", book)
 
-    @cached_property
-    def _seen(self) -> Seen:
-        """Accepted tasks, and the held-out ones so that no candidate repeats one of them."""
-        seen = Seen()
-        for task in (*held_out_tasks(self.environment), *(t for t, _ in self.accepted())):
-            seen.add(task)
-        return seen
+    def _blind(self) -> Blind | None:
+        """Who tries instructions before they are trusted; nobody unless the settings ask."""
+        asked = self.settings.quality
+        if not asked.blind:
+            return None
+        model, heat = self._executor([]), self.settings.temperature
+        return Blind(model, asked.blind, asked.succeeding, heat, self.settings.agent)
 
     def _seeds(self) -> list[str | None]:
         """Training seeds in a random order; `[None]` for an environment without seeds."""
@@ -390,9 +365,3 @@ class Loop:
                 where=str(self.run.path / "verdicts.jsonl"),
                 fix=f"selfchallenge report {self.run.path} shows why; try a larger model",
             )
-
-
-def is_training_seed(seed: str) -> bool:
-    """Whether tasks may be written about this seed: a split by hash, the same everywhere."""
-    bucket = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) / 2**32
-    return bucket < TRAIN_SHARE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from selfchallenge.environments.base import Environment
 from selfchallenge.task import CodeAsTask, Record
 
 
@@ -35,3 +36,25 @@ class Candidate(Record):
     flow: str = "none"
     tokens: int = 0
     seconds: float = 0.0
+
+
+def redacted(candidate: Candidate, environment: type[Environment]) -> Candidate:
+    """The candidate with its instruction as the environment lets it be put.
+
+    Before the gate: whether an instruction says enough is asked of what the agent will read.
+    """
+    task = candidate.task
+    if task is None:
+        return candidate
+    told = environment.redact(task.instruction, task.seed)
+    if told == task.instruction:
+        return candidate
+    fields = {**task.model_dump(), "instruction": told, "id": ""}
+    return candidate.model_copy(update={"task": CodeAsTask.model_validate(fields)})
+
+
+def with_verifier(task: CodeAsTask, verifier: str, author: str) -> CodeAsTask:
+    """The task with another verifier; `meta` says who revised it."""
+    meta = {**task.meta, "revised": {"verifier": author}}
+    fields = {**task.model_dump(), "verifier": verifier, "meta": meta, "id": ""}
+    return CodeAsTask.model_validate(fields)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.challenger.candidate import Candidate, with_verifier
 from selfchallenge.challenger.prompts import render
 from selfchallenge.environments.base import (
     Environment,
@@ -95,6 +95,27 @@ class PaperWriter:
             tokens=talk.tokens,
             seconds=round(time.perf_counter() - started, 3),
         )
+
+    def revise(self, candidate: Candidate, evidence: Check) -> Candidate:
+        """The candidate with the verifier that the model writes when it sees what was let through.
+
+        It sees the task and the wrong solutions that pass, not the conversation they came from.
+        """
+        task = candidate.task
+        if task is None:
+            return candidate
+        started = time.perf_counter()
+        talk = _Talk(self.model, self.settings, candidate.candidate)
+        talk.hear(render("paper_verifier.md.j2", task=task, evidence=evidence.evidence[-800:]))
+        found = dict(_BLOCK.findall(talk.reply(self.settings.max_tokens)))
+        if "verifier" in found:
+            source = parse_action(found["verifier"]) or found["verifier"]
+            task = with_verifier(task, source, "model")
+        costs = {
+            "tokens": candidate.tokens + talk.tokens,
+            "seconds": candidate.seconds + round(time.perf_counter() - started, 3),
+        }
+        return candidate.model_copy(update={"task": task, **costs})
 
     def _explore(self, talk: _Talk, seed: str | None) -> None:
         tools = describe_tools(self.environment, seed)

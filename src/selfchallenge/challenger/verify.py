@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from selfchallenge.challenger.draft import Draft, Step, program
@@ -19,6 +20,7 @@ from selfchallenge.challenger.views import views
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools
 from selfchallenge.errors import ToolError
 from selfchallenge.sandbox.host import Sandbox, Session
+from selfchallenge.task import CodeAsTask
 
 MOST_CONDITIONS = 3
 
@@ -68,15 +70,74 @@ def verifier_of_state(draft: Draft, environment: type[Environment], sandbox: San
     return f"def evaluate(answer):\n{body}\n    return True\n"
 
 
+def told_apart(
+    task: CodeAsTask,
+    wrong: Sequence[str],
+    environment: type[Environment],
+    sandbox: Sandbox,
+) -> str:
+    """Source of a verifier that also rejects `wrong` solutions which the task's own lets through.
+
+    What reading tools and the answer say differently after each of them becomes a condition; a
+    wrong solution that nothing tells from the right one adds none.
+    """
+    tools, found = describe_tools(environment, task.seed), dict[str, None]()
+    for code in wrong:
+        probes = list(_asking(_texts([task.solution, code], task.seed), tools))
+        right, theirs = (
+            _after(one, task.seed, probes, environment, sandbox) for one in (task.solution, code)
+        )
+        if right is None or theirs is None:
+            continue
+        if right[0] != theirs[0]:
+            found[f"answer == {right[0]!r}"] = None
+        for (tool, value), old, new in zip(probes, theirs[1], right[1], strict=True):
+            if old != new:
+                call = f"{tool.name}({', '.join(map(repr, value))})"
+                found |= dict.fromkeys(islice(_conditions(call, old, new), MOST_CONDITIONS))
+    if not found:
+        return task.verifier
+    tests = "".join(f"    if not ({line}):\n        return False\n" for line in found)
+    earlier = task.verifier.replace("def evaluate(", "def earlier(", 1)
+    return f"{earlier}\ndef evaluate(answer):\n{tests}    return earlier(answer)\n"
+
+
+def _after(
+    code: str,
+    seed: str | None,
+    probes: Sequence[tuple[ToolSpec, tuple[Any, ...]]],
+    environment: type[Environment],
+    sandbox: Sandbox,
+) -> tuple[Any, list[Any]] | None:
+    """The answer that code leaves and what reading calls then say; None when it does not run."""
+    with sandbox.session(environment, seed) as session:
+        done = sandbox.execute(code, session)
+        if not done.ok:
+            return None
+        return done.answer, [_ask(session, tool, value) for tool, value in probes]
+
+
 def _probes(draft: Draft, tools: Sequence[ToolSpec]) -> Iterator[tuple[ToolSpec, tuple[Any, ...]]]:
-    """Reading calls worth repeating: tools of one required parameter, asked for each literal."""
-    literals = dict.fromkeys(
+    """Reading calls worth repeating for a draft."""
+    sources = [f"f({step.arguments})" for step in draft.steps]
+    return _asking(_texts(sources, draft.seed), tools)
+
+
+def _texts(sources: Sequence[str], seed: str | None) -> list[str]:
+    """Texts written in code, and the seed."""
+    literals = [
         node.value
-        for step in draft.steps
-        for node in ast.walk(ast.parse(f"f({step.arguments})", mode="eval"))
+        for source in sources
+        for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
-    seen = [*literals, *([draft.seed] if draft.seed and draft.seed not in literals else [])]
+    ]
+    return list(dict.fromkeys([*literals, *([seed] if seed else [])]))
+
+
+def _asking(
+    seen: Sequence[str], tools: Sequence[ToolSpec]
+) -> Iterator[tuple[ToolSpec, tuple[Any, ...]]]:
+    """Calls of reading tools of at most one required parameter, one for each text."""
     for tool in tools:
         required = tool.parameters.get("required", [])
         if tool.mutates or len(required) > 1:

@@ -15,17 +15,23 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from selfchallenge.challenger.book import PhraseBook
-from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.challenger.candidate import Candidate, with_verifier
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
 from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
 from selfchallenge.challenger.phrases import PhraseSettings, Phrasing
-from selfchallenge.challenger.verify import failures_of, verifier_of_answer, verifier_of_state
+from selfchallenge.challenger.verify import (
+    failures_of,
+    told_apart,
+    verifier_of_answer,
+    verifier_of_state,
+)
 from selfchallenge.challenger.wording import word_draft
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.models.base import Model
+from selfchallenge.quality.gate import survivors
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask
+from selfchallenge.task import Check, CodeAsTask
 
 CHOICES = 4
 """Seeds looked at for one candidate."""
@@ -68,6 +74,20 @@ class StagedWriter:
         queue = iter(numbers)
         while wave := list(islice(queue, self.settings.wave)):
             yield from self._wave(self._subjects(wave, seeds))
+
+    def revise(self, candidate: Candidate, evidence: Check) -> Candidate:
+        """The candidate with conditions that tell the solution from what was let through."""
+        del evidence  # the wrong solutions say more than their names
+        task = candidate.task
+        if task is None:
+            return candidate
+        started = time.perf_counter()
+        wrong = survivors(task, self.environment, self.sandbox)
+        verifier = told_apart(task, wrong, self.environment, self.sandbox)
+        spent = candidate.seconds + round(time.perf_counter() - started, 3)
+        return candidate.model_copy(
+            update={"task": with_verifier(task, verifier, "program"), "seconds": spent}
+        )
 
     def _subjects(
         self, wave: Sequence[int], seeds: Sequence[str | None]

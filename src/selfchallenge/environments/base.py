@@ -150,6 +150,15 @@ class Environment:
         return None
 
     @classmethod
+    def redact(cls, instruction: str, seed: str | None) -> str:
+        """An instruction without what a user would not know, such as internal ids; as it is here.
+
+        Applied to what a writer wrote, before the gate asks whether the instruction says enough.
+        """
+        del seed
+        return instruction
+
+    @classmethod
     def offered(cls, seed: str | None) -> list[str]:
         """Names of the tools that a session with this seed offers, in the order of definition."""
         del seed

@@ -1,7 +1,8 @@
 """Keeping test tasks out of the training tasks: hashes of what must not be written again.
 
 The pipeline hands the held-out and benchmark tasks in; what is kept of them are hashes of word
-n-grams and of normalised calls, from which no task can be read back (design, section 4).
+n-grams and of normalised calls, from which no task can be read back (design, section 4). Seeds are
+split by hash, too: no task is trained on that is about a part of the world kept for tests.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ WORDS = 8
 """Words in a row that two instructions may not share."""
 CALLS = 2
 """Calls that a solution must make for its list of calls to be telling."""
+TRAIN_SHARE = 0.9
+"""Share of the seeds that tasks are written about; the rest is kept for tests."""
+
+
+def is_training_seed(seed: str) -> bool:
+    """Whether tasks may be written about this seed: a split by hash, the same everywhere."""
+    bucket = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) / 2**32
+    return bucket < TRAIN_SHARE
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,10 @@ class Held:
         )
 
     def check(self, task: CodeAsTask) -> Check:
-        """Passed when the task shares no phrase and no solution with a test task."""
-        if not self.phrases.isdisjoint(phrases(task.instruction)):
+        """Passed when the task shares no phrase, solution or part of the world with a test task."""
+        if task.seed is not None and not is_training_seed(task.seed):
+            evidence = f"seed {task.seed!r} is kept for tests"
+        elif not self.phrases.isdisjoint(phrases(task.instruction)):
             evidence = f"shares {WORDS} words in a row, or all, with a test task's instruction"
         elif not self.solutions.isdisjoint(solution_keys(task.solution)):
             evidence = "makes the calls of a test task"
@@ -61,22 +72,29 @@ def phrases(text: str) -> set[str]:
 
 
 def solution_keys(source: str) -> set[str]:
-    """Hashes of a solution: normalised, and its calls with their literals, sorted."""
+    """Hashes of a solution: normalised, and its calls with their literals, sorted.
+
+    Whether an argument is given by keyword makes no difference.
+    """
     found = {_hash(normalise(source))}
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return found
-    calls = sorted(
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and all(
-            isinstance(a, ast.Constant) for a in [*node.args, *(k.value for k in node.keywords)]
-        )
-    )
+    calls = sorted(filter(None, map(_plain_call, ast.walk(tree))))
     return found | ({_hash(";".join(calls))} if len(calls) >= CALLS else set())
+
+
+def _plain_call(node: ast.AST) -> str | None:
+    """A call whose arguments are all literals, as text; None for anything else."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        return None
+    given = [*node.args, *(keyword.value for keyword in node.keywords)]
+    try:
+        values = [ast.literal_eval(value) for value in given]
+    except ValueError:
+        return None
+    return f"{node.func.id}({', '.join(map(repr, values))})"
 
 
 def _hash(text: str) -> str:

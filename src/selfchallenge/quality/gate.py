@@ -8,21 +8,23 @@ reproduce its ablation (table 2), and `full` adds ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
-from selfchallenge.environments.base import Environment, ToolSpec, describe_tools
+from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import Call
 from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.executor.reward import judge, without_reading
 from selfchallenge.quality import checks, mutation, sufficiency
+from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.checks import Run, Tried
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
+from selfchallenge.quality.settings import GateSettings
 from selfchallenge.runs.store import read_records
 from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, Session, default_sandbox
 from selfchallenge.task import Check, CodeAsTask, Verdict
@@ -30,17 +32,6 @@ from selfchallenge.task import Check, CodeAsTask, Verdict
 Gate = Literal["full", "paper", "solution", "verifier", "none"]
 
 LIMITS = Limits(wall=5.0)
-
-
-@dataclass(frozen=True)
-class GateSettings:
-    """What the full gate asks for.
-
-    Attributes:
-        survivors: wrong variants of the solution that may earn the reward.
-    """
-
-    survivors: int = 0
 
 
 def check(
@@ -52,6 +43,7 @@ def check(
     seen: Seen | None = None,
     held: Held | None = None,
     settings: GateSettings | None = None,
+    blind: Blind | None = None,
 ) -> Verdict:
     """Run a task's code in isolation and say whether it can be trusted.
 
@@ -64,6 +56,7 @@ def check(
             accepted is added to it.
         held: hashes of the tasks that are tested on, for the full gate.
         settings: what the full gate asks for.
+        blind: who attempts the task from its instruction alone, for the full gate; None: nobody.
 
     Raises:
         UsageError: unknown gate or environment.
@@ -74,7 +67,9 @@ def check(
         raise UsageError(f"unknown gate {gate!r}", fix=f"choose one of {', '.join(get_args(Gate))}")
     started = time.perf_counter()
     world = load_environment(environment)
-    trial = Trial(task, world, sandbox or default_sandbox(), seen, held, settings or GateSettings())
+    trial = Trial(
+        task, world, sandbox or default_sandbox(), seen, held, settings or GateSettings(), blind
+    )
     results: list[Check] = []
     for result in trial.checks(gate):
         results.append(result)
@@ -102,6 +97,11 @@ def derive_reference(task: CodeAsTask, environment: type[Environment], sandbox: 
     ]
     accepted = all(result.passed for result in results)
     return trial.verdict("full", results, accepted=accepted, seconds=time.perf_counter() - started)
+
+
+def survivors(task: CodeAsTask, environment: type[Environment], sandbox: Sandbox) -> list[str]:
+    """Sources of wrong variants of the solution that the task rewards; for mending its verifier."""
+    return Trial(task, environment, sandbox).survivors()
 
 
 def check_file(
@@ -143,6 +143,7 @@ class Trial:
     seen: Seen | None = None
     held: Held | None = None
     settings: GateSettings = field(default_factory=GateSettings)
+    blind: Blind | None = None
 
     def checks(self, gate: Gate) -> Iterator[Check]:
         """The checks of this gate, each computed when it is asked for."""
@@ -171,13 +172,35 @@ class Trial:
             yield checks.deterministic(self.solution, self.run(self.task.solution, again=True))
             yield checks.solution_in_frame(self.solution)
             world = self._world([call for run in failures for call in run.calls])
-            source = self.task.solution
-            told = self.task.instruction
-            equal = mutation.equivalents(source, told, self.solution.calls, world)
-            yield checks.equivalents_pass([self._tried(one, like=True) for one in equal])
-            wrong = mutation.mutants(source, self.solution.execution.answer, told, world)
-            tried = [self._tried(one) for one in wrong]
+            yield checks.equivalents_pass([tried for _, tried in self._equivalents(world)])
+            tried = [tried for _, tried in self._mutants(world)]
             yield checks.mutants_fail(tried, self.settings.survivors)
+            if self.blind is not None:
+                place = self.environment, self.sandbox
+                yield self.blind.check(self.task, self._reference, *place)
+
+    def survivors(self) -> list[str]:
+        """Sources of the wrong variants of the solution that earn the reward."""
+        failures = [self.run(code) for code in self.task.failures]
+        world = self._world([call for run in failures for call in run.calls])
+        tried = self._mutants(world)
+        return [variant.code for variant, one in tried if one.passes and not one.same]
+
+    def _mutants(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
+        answer = self.solution.execution.answer
+        made = mutation.mutants(self.task.solution, answer, self.task.instruction, world)
+        return self._all(made, like=False)
+
+    def _equivalents(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
+        source, told = self.task.solution, self.task.instruction
+        made = mutation.equivalents(source, told, self.solution.calls, world)
+        return self._all(made, like=True)
+
+    def _all(
+        self, variants: Sequence[mutation.Variant], *, like: bool
+    ) -> list[tuple[mutation.Variant, Tried]]:
+        """Every variant with what became of it."""
+        return [(variant, self._tried(variant, like=like)) for variant in variants]
 
     def _apart(self) -> Iterator[Check]:
         """From the tasks accepted so far, and from those that are tested on."""
@@ -195,9 +218,22 @@ class Trial:
         for call in calls:
             if call.ok:
                 reach.add(call.result)
-        needed = sufficiency.literals(self.task.solution, calls)
-        yield sufficiency.sufficient(told, needed, self._tools, reach)
-        yield sufficiency.agrees(told, calls, self.task.verifier, reach, self._texts)
+        needed = [
+            value
+            for value in sufficiency.literals(self.task.solution, calls)
+            if not (sufficiency.is_prose(value) and self._any_words_do(value))
+        ]
+        policy = policy_of(self.environment)
+        code = f"{self.task.solution}\n{self.task.verifier}"
+        yield sufficiency.sufficient(told, needed, self._tools, reach, policy)
+        yield sufficiency.agrees(told, calls, code, reach, self._texts)
+
+    def _any_words_do(self, value: str) -> bool:
+        """Whether a message in the solution makes no difference to the state and the answer."""
+        code = sufficiency.reworded(self.task.solution, value)
+        with self.sandbox.session(self.environment, self.task.seed) as session:
+            done = self.sandbox.execute(code, session, limits=LIMITS)
+            return done.ok and self._same(session, done.answer, reading=False, like=False)
 
     @cached_property
     def _tools(self) -> tuple[ToolSpec, ...]:
@@ -219,7 +255,7 @@ class Trial:
             calls=tuple(calls),
         )
 
-    def _tried(self, variant: mutation.Variant, *, like: bool = False) -> Tried:
+    def _tried(self, variant: mutation.Variant, *, like: bool) -> Tried:
         """Run a variant of the solution and judge it as an attempt is judged.
 
         Args:
@@ -231,12 +267,12 @@ class Trial:
             if not done.ok:
                 return Tried(variant.change, False, False, "it does not run")
             answer = done.answer
-            same = self._same(session, answer, variant.reading, like=like)
+            same = self._same(session, answer, reading=variant.reading, like=like)
             judged = judge(self.sandbox, session, self.task, self._reference, answer)
         passes = judged.passed if variant.stated else judged.reward == 1.0
         return Tried(variant.change, same, passes, judged.evidence)
 
-    def _same(self, session: Session, answer: object, reading: bool, *, like: bool) -> bool:
+    def _same(self, session: Session, answer: object, *, reading: bool, like: bool) -> bool:
         """Whether what was left is what the solution leaves."""
         alike = _equal(answer, self.solution.execution.answer)
         if alike and (reading or session.digest() == self.solution.digest):

@@ -33,7 +33,8 @@ class Variant:
     Attributes:
         change: what was done, a few words.
         code: its source.
-        stated: the instruction names what was changed, so the verifier itself has to notice.
+        stated: the instruction names what was changed in a changing call, so the verifier itself
+            has to notice.
         reading: only reading was added, so the state is as good as the solution's.
     """
 
@@ -228,6 +229,7 @@ def _dropped(tree: ast.Module, world: World) -> Iterator[Variant]:
 
 
 def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Variant]:
+    acting = {id(node) for call in _tool_calls(tree, world.mutating) for node in ast.walk(call)}
     for place, node in enumerate(_constants(tree)):
         for other in _others(tree, node, world)[:SIBLINGS]:
             clone = copy.deepcopy(tree)
@@ -235,7 +237,7 @@ def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Vari
             yield Variant(
                 f"{other!r} instead of {node.value!r}",
                 ast.unparse(clone),
-                stated=stands_in(node.value, instruction),
+                stated=id(node) in acting and stands_in(node.value, instruction),
             )
 
 

@@ -23,6 +23,8 @@ ROUNDS = 3
 """Calls that may lie between the instruction and a literal."""
 CALLS = 150
 """Calls that are made to find out."""
+PROSE = 4
+"""Words from which a text may be a message, which everybody words differently."""
 LISTED = 4000
 """Values of one result that are looked at."""
 
@@ -171,6 +173,7 @@ def sufficient(
     needed: Sequence[Any],
     tools: Sequence[ToolSpec],
     reach: Reach,
+    policy: str = "",
 ) -> Check:
     """Every literal of the solution can be known from the instruction, and only that one is meant.
 
@@ -179,10 +182,13 @@ def sufficient(
         needed: literals of the solution.
         tools: the tools; what their schemas list or have as default is known.
         reach: what reading tools show from the instruction on.
+        policy: what the agent is told before any task.
     """
     known = {_key(v) for tool in tools for v in _spelled(tool)} | {_key(v) for v in _EXEMPT}
     for value in needed:
-        if _key(value) in known or _told(value, instruction):
+        if _key(value) in known or _told(value, instruction) or _dated(value, instruction, policy):
+            continue
+        if isinstance(value, str) and stands_in(value, policy):
             continue
         if value not in reach.found:
             return _failed(f"nothing leads from the instruction to {value!r}")
@@ -199,19 +205,19 @@ def sufficient(
 
 
 def agrees(
-    instruction: str, calls: Sequence[Call], verifier: str, reach: Reach, values: Iterable[str]
+    instruction: str, calls: Sequence[Call], code: str, reach: Reach, values: Iterable[str]
 ) -> Check:
     """Everything that the instruction names and that exists plays a part in the task.
 
     Args:
         instruction: what the agent is told.
         calls: what the solution did.
-        verifier: source; what it asks about plays a part.
+        code: source of the solution and the verifier; what they name plays a part.
         reach: what leads to something that plays a part does, too.
         values: texts that exist in the environment.
     """
     exists = {value for value in values if is_identifier(value)}
-    seen = " ".join([verifier, *(repr((call.arguments, call.result)) for call in calls)])
+    seen = " ".join([code, *(repr((call.arguments, call.result)) for call in calls)])
     used = {_key(atom) for call in calls for atom in atoms(call.arguments)}
     for token in named(instruction):
         leads = any(_key(found) in used for found in reach.about.get(token, ()))
@@ -225,11 +231,53 @@ def _failed(evidence: str) -> Check:
     return Check(name="sufficient", passed=False, evidence=evidence)
 
 
+def is_prose(value: Any) -> bool:
+    """Whether a value is a text of several words."""
+    return isinstance(value, str) and len(value.split()) >= PROSE
+
+
+def reworded(source: str, value: str) -> str:
+    """The source with other words in the place of a text."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value == value:
+            node.value = "other words"
+    return ast.unparse(tree)
+
+
 def _told(value: Any, instruction: str) -> bool:
     if stands_in(value, instruction):
         return True
     words = re.findall(r"\w+", value.lower()) if isinstance(value, str) else []
     return len(words) > 1 and set(words) <= set(re.findall(r"\w+", instruction.lower()))
+
+
+def _dated(value: Any, instruction: str, policy: str) -> bool:
+    """Whether a text names this date (`May 20` is `2024-05-20` where the year is known)."""
+    found = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", value) if isinstance(value, str) else None
+    if found is None or not 1 <= int(found[2]) <= len(_MONTHS):
+        return False
+    month, day = _MONTHS[int(found[2]) - 1], rf"0?{int(found[3])}(?:st|nd|rd|th)?"
+    name = rf"{month[:3]}(?:{month[3:]})?\.?"
+    written = rf"\b(?:{name} (?:the )?{day}|{day} (?:of )?{name})\b"
+    years = re.findall(r"\b\d{4}\b", f"{instruction} {policy}")
+    return found[1] in years and bool(re.search(written, instruction, re.IGNORECASE))
+
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 
 
 def _described(value: Any, others: Sequence[Any], reach: Reach, instruction: str) -> bool:

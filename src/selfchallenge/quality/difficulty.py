@@ -1,0 +1,28 @@
+"""The difficulty band: tasks that the executor always or never solves teach it little.
+
+Measured by the executor's own rollouts, so it is asked after them and before learning (design,
+section 4). Attempts with the solution in view say nothing about difficulty and are not counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from selfchallenge.episode import HINTED, Episode
+
+
+def pass_rates(episodes: Iterable[Episode]) -> dict[str, float]:
+    """Share of rewarded attempts by the id of the task, 0 to 1; hinted attempts do not count."""
+    rewards: dict[str, list[bool]] = defaultdict(list)
+    for episode in episodes:
+        if not episode.meta.get(HINTED):
+            rewards[episode.task].append(episode.reward == 1.0)
+    return {task: sum(found) / len(found) for task, found in rewards.items()}
+
+
+def in_band(episodes: Iterable[Episode], hardest: float, easiest: float) -> list[Episode]:
+    """Episodes of the tasks whose pass rate lies between `hardest` and `easiest`, both included."""
+    kept = list(episodes)
+    rates = pass_rates(kept)
+    return [one for one in kept if hardest <= rates.get(one.task, hardest) <= easiest]
