@@ -23,6 +23,7 @@ from typing import Any
 from selfchallenge.environments.base import Environment, tool
 from selfchallenge.sandbox import wire
 from selfchallenge.sandbox.job import Failure, Job
+from selfchallenge.sandbox.ledger import Ledger
 from selfchallenge.sandbox.server import Pristine, Server, _Client
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -189,7 +190,7 @@ class Calls:
 
     def __init__(self) -> None:
         host, self._host = socket.socketpair()
-        self._server = Server(host, Pristine(Echo(), {}, "", {"echo": False}))
+        self._server = Server(host, Pristine(Echo(), Ledger({}), {"echo": False}))
 
     def take(self, data: bytes) -> str:
         """What it makes of a call."""

@@ -215,9 +215,7 @@ class Trial:
         with self.sandbox.session(self.environment, self.task.seed) as session:
             reach = sufficiency.Reach()
             reach.explore(session, self._tools, told)
-        for call in calls:
-            if call.ok:
-                reach.add(call.result)
+        reach.follow([call for call in calls if call.ok])
         needed = [
             value
             for value in sufficiency.literals(self.task.solution, calls)

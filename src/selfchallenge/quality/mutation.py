@@ -66,7 +66,7 @@ class World:
         """Other texts of the same shape (`W1` and `W2`), nearest first."""
         wanted = shape(value)
         found = [other for other in self.values if other != value and shape(other) == wanted]
-        return sorted(dict.fromkeys(found), key=lambda other: (_distance(value, other), other))
+        return sorted(dict.fromkeys(found), key=lambda other: _distance(value, other))
 
 
 def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Variant]:
@@ -370,5 +370,9 @@ def _written(call: Call) -> str:
     return f"{call.tool}({', '.join(parts)})"
 
 
-def _distance(one: str, other: str) -> int:
-    return sum(a != b for a, b in zip_longest(one, other))
+def _distance(one: str, other: str) -> tuple[bool, bool, int, int, str]:
+    """How unlike two texts are: of another kind, of another length, where they part, how much."""
+    parted = next((i for i, (a, b) in enumerate(zip_longest(one, other)) if a != b), len(one))
+    changed = sum(a != b for a, b in zip_longest(one, other))
+    kinds = re.sub(r"\d", "", one) != re.sub(r"\d", "", other)
+    return kinds, len(one) != len(other), -parted, changed, other

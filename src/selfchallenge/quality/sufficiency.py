@@ -82,7 +82,17 @@ class Reach:
             return
         keys = list(result) if isinstance(result, dict) else []
         self.about.setdefault(argument, []).extend([*keys, *atoms(result)][:LISTED])
-        self.add(result)
+        # A bare number that some tool makes of some word is a coincidence and no lead.
+        if not isinstance(result, int | float):
+            self.add(result)
+
+    def follow(self, calls: Sequence[Call]) -> None:
+        """Take in what the solution's calls showed it, less what it told them itself."""
+        for call in calls:
+            told = {_key(atom) for atom in atoms(call.arguments)} - {_key(v) for v in self.found}
+            self.add(call.result)
+            for value in [value for value in self.found if _key(value) in told]:
+                del self.found[value]
 
     def add(self, result: Any) -> None:
         """Take in what a tool returned."""
@@ -188,7 +198,8 @@ def sufficient(
     for value in needed:
         if _key(value) in known or _told(value, instruction) or _dated(value, instruction, policy):
             continue
-        if isinstance(value, str) and stands_in(value, policy):
+        # Identifiers in a policy are examples.
+        if isinstance(value, str) and not is_identifier(value) and stands_in(value, policy):
             continue
         if value not in reach.found:
             return _failed(f"nothing leads from the instruction to {value!r}")
