@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class RunSettings:
         batch: attempts under way at once.
         min_isolation: weakest isolation level that code may run at.
         allow_unsafe: run even below that.
+        container: command that runs Python where untrusted code is to live; empty: here.
         agent, write, paper, quality, rft: the rooms' own settings.
     """
 
@@ -65,6 +67,7 @@ class RunSettings:
     batch: int = 40
     min_isolation: str = "B"
     allow_unsafe: bool = False
+    container: str = ""
     agent: AgentSettings = field(default_factory=AgentSettings)
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
@@ -73,7 +76,11 @@ class RunSettings:
 
     def sandbox(self) -> dict[str, Any]:
         """What the sandbox is started with."""
-        return {"minimum": self.min_isolation, "allow_unsafe": self.allow_unsafe}
+        return {
+            "minimum": self.min_isolation,
+            "allow_unsafe": self.allow_unsafe,
+            "container": shlex.split(self.container),
+        }
 
 
 def agree(

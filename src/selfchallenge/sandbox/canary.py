@@ -4,7 +4,7 @@ A kernel that says it has a layer, and a kernel in which the layer stops somethi
 `probe.py` starts this file as a throw-away process per level and believes only what it sees here.
 The attacks do no harm where they get through.
 
-Standard library only; run by its path: `canary.py {"level": "A", "read_only": [...]}`.
+Standard library only; run by its path: `canary.py LEVEL`.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def _try(isolation: ModuleType, level: str, attack: Callable[[], Any]) -> str:
     return "through" if code == THROUGH else "stopped"
 
 
-def main(level: str, read_only: list[str]) -> dict[str, Any]:
+def main(level: str) -> dict[str, Any]:
     """Try every canary at a level; `failed` when the level cannot be had."""
     isolation = _load("isolation")
     try:
-        isolation.confine_zygote(level, read_only)
+        isolation.confine_zygote(level, isolation.interpreter_paths())
     except isolation.ConfinementError as error:
         return {"failed": [error.layer, error.reason, error.remedy]}
     # At C no file can be opened, and at D the uid is dropped even where nobody reads the library.
@@ -119,4 +119,4 @@ def main(level: str, read_only: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(**json.loads(sys.argv[1]))), flush=True)
+    print(json.dumps(main(sys.argv[1])), flush=True)

@@ -12,6 +12,7 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -148,6 +149,8 @@ class Sandbox:
         minimum: weakest isolation level that is accepted.
         allow_unsafe: accept also the levels D and X.
         level: use exactly this level instead of the strongest one that works here.
+        container: command that runs Python elsewhere (bubblewrap, a container), where untrusted
+            code is to live; it must pass standard input and output on.
 
     Raises:
         SandboxError: the isolation that can be had here is weaker than asked for, or the level
@@ -158,10 +161,16 @@ class Sandbox:
     """The level in force: `A` to `D`, `X`."""
 
     def __init__(
-        self, *, minimum: str = "B", allow_unsafe: bool = False, level: str | None = None
+        self,
+        *,
+        minimum: str = "B",
+        allow_unsafe: bool = False,
+        level: str | None = None,
+        container: Sequence[str] = (),
     ) -> None:
         require_known(minimum, *([level] if level else []))
-        found = probe(level or LEVELS[0])
+        self._container = tuple(container)
+        found = probe(level or LEVELS[0], self._container)
         if level is not None and found.level != level:
             raise SandboxError(f"level {level} does not hold here", where=str(found))
         self.isolation = found.level
@@ -254,7 +263,8 @@ class Sandbox:
         with self._lock:
             found = self._code.get(hash_seed)
             if found is None or not found.alive:
-                found = self._code[hash_seed] = start_code_zygote(self.isolation, hash_seed)
+                found = start_code_zygote(self.isolation, hash_seed, self._container)
+                self._code[hash_seed] = found
             return found
 
     def _of_environment(self, environment: type[Environment], hash_seed: int) -> Zygote:

@@ -15,13 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from selfchallenge.sandbox.isolation import LEVELS, interpreter_paths
+from selfchallenge.sandbox.isolation import LEVELS
+from selfchallenge.sandbox.relay import BOOT, PYTHON, boxed
 
 __all__ = ["Canary", "Layer", "ProbeReport", "probe"]
 
 SECONDS = 60.0
 """After which a level that hangs is taken for one that cannot be had."""
 
+_CANARY = Path(__file__).with_name("canary.py")
 _LAYERS = {"namespaces": "A", "landlock": "AB", "seccomp": "ABC", "limits": "ABCD"}
 """The layers, strongest first, and the levels that need them."""
 _LIMITED = {"too much memory"}
@@ -81,17 +83,18 @@ class ProbeReport:
 
 
 @cache
-def probe(strongest: str = "A") -> ProbeReport:
+def probe(strongest: str = "A", container: tuple[str, ...] = ()) -> ProbeReport:
     """Find the strongest level that holds here; the answer is kept for this process.
 
     Args:
         strongest: levels above this one are not tried.
+        container: command that runs Python elsewhere; then the level is the one that holds there.
     """
     if sys.platform != "linux":
         return _elsewhere(sys.platform)
     why: dict[str, tuple[str, str]] = {}
     for level in LEVELS[LEVELS.index(strongest) : -1]:
-        seen = _attempt(level)
+        seen = _attempt(level, container)
         failed = _failure(level, seen)
         if failed is None:
             return _report(level, seen, why)
@@ -108,20 +111,27 @@ def _elsewhere(system: str) -> ProbeReport:
     )
 
 
-def _attempt(level: str) -> dict[str, Any]:
+def _attempt(level: str, container: tuple[str, ...]) -> dict[str, Any]:
     """Run the canaries at a level, in a process of their own."""
-    config = json.dumps({"level": level, "read_only": interpreter_paths()})
-    script = str(Path(__file__).with_name("canary.py"))
-    command = [sys.executable, "-s", "-S", "-P", "-B", script, config]
+    command, given = [sys.executable, *PYTHON, str(_CANARY), level], b""
+    if container:
+        command, given = [*container, "-c", BOOT], boxed([_CANARY.name, level])
+    env = dict(os.environ) if container else {}
     try:
-        done = subprocess.run(  # noqa: S603 - our own file
-            command, env={}, cwd="/", capture_output=True, timeout=SECONDS, check=True
+        done = subprocess.run(  # noqa: S603 - our own file, the user's own command
+            command,
+            env=env,
+            cwd="/",
+            input=given,
+            capture_output=True,
+            timeout=SECONDS,
+            check=True,
         )
         seen: dict[str, Any] = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:
         text = error.stderr.decode(errors="replace").strip().splitlines()
         return _broken(level, f"its process ended with {error.returncode}: {' '.join(text[-1:])}")
-    except (subprocess.TimeoutExpired, ValueError) as error:
+    except (subprocess.TimeoutExpired, ValueError, OSError) as error:
         return _broken(level, f"{type(error).__name__}: {error}")
     return seen
 

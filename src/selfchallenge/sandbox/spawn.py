@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from selfchallenge.environments.loading import Origin
 from selfchallenge.errors import LoadError, SandboxError
 from selfchallenge.sandbox import wire
 from selfchallenge.sandbox.isolation import interpreter_paths
+from selfchallenge.sandbox.relay import BOOT, PYTHON, boxed
 
 START_SECONDS = 300.0
 """How long a zygote may take to import what it needs."""
@@ -209,12 +211,22 @@ class Zygote:
             self._process.wait()
 
 
-def start_code_zygote(level: str, hash_seed: int) -> Zygote:
-    """The zygote of untrusted code: empty environment, no site packages, isolated at `level`."""
+def start_code_zygote(level: str, hash_seed: int, container: Sequence[str] = ()) -> Zygote:
+    """The zygote of untrusted code: empty environment, no site packages, isolated at `level`.
+
+    Args:
+        level: isolation level.
+        hash_seed: of its children.
+        container: command that runs Python elsewhere, where the zygote is to live.
+    """
+    env = {"PYTHONHASHSEED": str(hash_seed)}
+    if container:
+        relay = [sys.executable, *PYTHON, str(_HERE / "relay.py"), "outside", "{fd}"]
+        given = boxed(["relay.py", "inside", level], env)
+        return Zygote([*relay, *container, "-c", BOOT], dict(os.environ), "/", given)
     config = {"level": level, "read_only": interpreter_paths()}
     text = json.dumps(config)[:-1] + ', "control": {fd}}'
-    command = [sys.executable, "-s", "-S", "-P", "-B", str(_HERE / "zygote.py"), text]
-    return Zygote(command, {"PYTHONHASHSEED": str(hash_seed)}, "/", b"")
+    return Zygote([sys.executable, *PYTHON, str(_HERE / "zygote.py"), text], env, "/", b"")
 
 
 def start_environment_zygote(origin: Origin, hash_seed: int) -> Zygote:
