@@ -230,10 +230,10 @@ def _dropped(tree: ast.Module, world: World) -> Iterator[Variant]:
 
 def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Variant]:
     acting = {id(node) for call in _tool_calls(tree, world.mutating) for node in ast.walk(call)}
-    for place, node in enumerate(_constants(tree)):
+    for place, node in enumerate(constants(tree)):
         for other in _others(tree, node, world)[:SIBLINGS]:
             clone = copy.deepcopy(tree)
-            _constants(clone)[place].value = other
+            constants(clone)[place].value = other
             yield Variant(
                 f"{other!r} instead of {node.value!r}",
                 ast.unparse(clone),
@@ -268,11 +268,11 @@ def _added(source: str, tree: ast.Module, world: World) -> Iterator[Variant]:
     own = {ast.unparse(call) for call in _tool_calls(tree, world.mutating)}
     found = [_written(call) for call in world.calls if call.ok and call.tool in world.mutating]
     for call in _tool_calls(tree, world.mutating):
-        for place, node in enumerate(_constants(call)):
+        for place, node in enumerate(constants(call)):
             if isinstance(node.value, str) and is_identifier(node.value):
                 for other in world.siblings(node.value)[:1]:
                     clone = copy.deepcopy(call)
-                    _constants(clone)[place].value = other
+                    constants(clone)[place].value = other
                     found.append(ast.unparse(clone))
     for extra in dict.fromkeys(found):
         if extra not in own:
@@ -321,7 +321,7 @@ def _tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
     ]
 
 
-def _constants(tree: ast.AST) -> list[ast.Constant]:
+def constants(tree: ast.AST) -> list[ast.Constant]:
     """Literals that are data: no indexes, no parts of formatted text, no None."""
     skipped = {
         inner

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from selfchallenge.environments.base import Arguments, ToolSpec
 from selfchallenge.episode import Call
 from selfchallenge.errors import ToolError
-from selfchallenge.quality.mutation import is_identifier, shape, stands_in
+from selfchallenge.quality.mutation import constants, is_identifier, shape, stands_in
 from selfchallenge.task import Check
 
 ROUNDS = 3
@@ -161,8 +161,7 @@ def literals(source: str, calls: Sequence[Call]) -> list[Any]:
         if isinstance(node, ast.Assign)
         and any(isinstance(t, ast.Name) and t.id == "answer" for t in node.targets)
         and isinstance(node.value, ast.Constant | ast.List | ast.Tuple | ast.Dict)
-        for constant in ast.walk(node.value)
-        if isinstance(constant, ast.Constant)
+        for constant in constants(node.value)
     ]
     needed = [*(atom for atom in used if _among(atom, written)), *answers]
     plain = [v for v in needed if isinstance(v, str | int | float) and not isinstance(v, bool)]
