@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import re
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
@@ -14,12 +15,23 @@ from selfchallenge.models.weights import DEFAULTS, cache_folder
 from selfchallenge.sandbox.probe import probe
 
 CORE = ("typer", "pydantic", "rich", "jinja2", "openai", "cloudpickle")
+LEVEL_MEANS = {
+    "A": "namespaces, Landlock, seccomp and limits: the strongest",
+    "B": "Landlock, seccomp and limits",
+    "C": "seccomp and limits, no file can be opened; runs with --min-isolation C",
+    "D": "limits alone, no protection; runs with --allow-unsafe",
+    "X": "nothing, no protection; runs with --allow-unsafe",
+}
 _REQUIREMENT = re.compile(r"([\w.-]+).*extra == ['\"](\w+)['\"]")
 
 
-def examine() -> dict[str, Any]:
-    """Everything that `selfchallenge doctor` tells, as plain data."""
-    found = probe()
+def examine(container: str = "") -> dict[str, Any]:
+    """Everything that `selfchallenge doctor` tells, as plain data.
+
+    Args:
+        container: command that runs Python where untrusted code is to live; empty: here.
+    """
+    found = probe(container=tuple(shlex.split(container)))
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -27,6 +39,7 @@ def examine() -> dict[str, Any]:
         "machine": platform.platform(),
         "isolation": {
             "level": found.level,
+            "where": container or "here",
             "layers": [dataclasses.asdict(layer) for layer in found.layers],
         },
         "packages": {name: installed(name) for name in CORE},
@@ -74,12 +87,16 @@ def as_text(found: dict[str, Any]) -> str:
     isolation, held = found["isolation"], found["weights"]
     lines = [
         f"selfchallenge {found['version']}, Python {found['python']}, {found['machine']}",
-        f"isolation: level {isolation['level']}",
+        f"isolation: level {isolation['level']} ({LEVEL_MEANS[isolation['level']]})"
+        + (f", in {isolation['where']}" if isolation["where"] != "here" else ""),
     ]
     for layer in isolation["layers"]:
         note = f"  {layer['reason']}" if layer["reason"] else ""
         lines.append(f"  {layer['name']:<12}{'yes' if layer['active'] else 'no '}{note}")
         lines += [f"    next: {layer['remedy']}"] * bool(layer["remedy"])
+    if isolation["level"] not in "AB":
+        lines.append("  or: have a container run the code, --container 'docker run --rm -i ...'")
+        lines.append("      (docs/how-to/isolation.md)")
     lines.append(f"packages: {_versions(found['packages'])}")
     for name, extra in found["extras"].items():
         lines.append(f"extra {name}: {_versions(extra['packages'])}")

@@ -14,6 +14,7 @@ from selfchallenge.cli.options import (
     ENV,
     Assign,
     Config,
+    Container,
     Data,
     Env,
     Gate,
@@ -38,6 +39,7 @@ def check(
     gate: Gate = "full",
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
+    container: Container = None,
     as_json: Json = False,
 ) -> None:
     """Say of every line of a file of tasks whether it can be trusted, and why not."""
@@ -45,7 +47,13 @@ def check(
     from selfchallenge.quality.gate import check_file
     from selfchallenge.sandbox.host import Sandbox
 
-    settings = resolve("laptop", gate=gate, allow_unsafe=allow_unsafe, min_isolation=min_isolation)
+    settings = resolve(
+        "laptop",
+        gate=gate,
+        allow_unsafe=allow_unsafe,
+        min_isolation=min_isolation,
+        container=container,
+    )
     world = load_environment(env, data)
     count = accepted = 0
     with Sandbox(**settings.sandbox()) as sandbox:
@@ -77,6 +85,7 @@ def evaluate(
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
+    container: Container = None,
     assign: Assign = None,
     as_json: Json = False,
 ) -> None:
@@ -94,6 +103,7 @@ def evaluate(
         seed=seed,
         allow_unsafe=allow_unsafe,
         min_isolation=min_isolation,
+        container=container,
         trials=trials,
     )
     world = load_environment(env, data)
@@ -152,11 +162,11 @@ def export(
 
 
 @app.command()
-def doctor(*, as_json: Json = False) -> None:
+def doctor(*, container: Container = None, as_json: Json = False) -> None:
     """Say how well code is isolated here, what is installed, and where the weights are."""
     from selfchallenge.doctor import as_text, examine
 
-    found = examine()
+    found = examine(container or "")
     print(json.dumps(found) if as_json else as_text(found))
 
 

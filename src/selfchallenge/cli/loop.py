@@ -12,6 +12,7 @@ from selfchallenge.cli.options import (
     Assign,
     Challenger,
     Config,
+    Container,
     Data,
     Env,
     Gate,
@@ -45,6 +46,7 @@ def run(
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
+    container: Container = None,
     assign: Assign = None,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +70,7 @@ def run(
         seed=seed,
         allow_unsafe=allow_unsafe,
         min_isolation=min_isolation,
+        container=container,
     )
     folder = out or _default_folder(env)
     with watch() as watcher:
@@ -94,6 +97,7 @@ def challenge(
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
+    container: Container = None,
     assign: Assign = None,
 ) -> None:
     """Write tasks and check them: the first stage of `run`."""
@@ -111,6 +115,7 @@ def challenge(
         seed=seed,
         allow_unsafe=allow_unsafe,
         min_isolation=min_isolation,
+        container=container,
     )
     folder = out or _default_folder(env)
     with (

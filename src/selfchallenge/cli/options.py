@@ -53,6 +53,12 @@ class Level(StrEnum):
 Isolation = Annotated[
     Level | None, typer.Option("--min-isolation", help="Weakest isolation to run code at.")
 ]
+Container = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND", help="Command that runs Python where generated code is to run."
+    ),
+]
 Assign = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as rft.epochs=3."),

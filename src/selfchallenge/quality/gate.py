@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -199,8 +200,10 @@ class Trial:
     def _all(
         self, variants: Sequence[mutation.Variant], *, like: bool
     ) -> list[tuple[mutation.Variant, Tried]]:
-        """Every variant with what became of it."""
-        return [(variant, self._tried(variant, like=like)) for variant in variants]
+        """Every variant with what became of it; they are run beside each other."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            tried = list(pool.map(lambda variant: self._tried(variant, like=like), variants))
+        return list(zip(variants, tried, strict=True))
 
     def _apart(self) -> Iterator[Check]:
         """From the tasks accepted so far, and from those that are tested on."""

@@ -92,13 +92,13 @@ def probe(strongest: str = "A", container: tuple[str, ...] = ()) -> ProbeReport:
     """
     if sys.platform != "linux":
         return _elsewhere(sys.platform)
-    why: dict[str, tuple[str, str]] = {}
+    why: dict[str, tuple[str, str, str]] = {}
     for level in LEVELS[LEVELS.index(strongest) : -1]:
         seen = _attempt(level, container)
         failed = _failure(level, seen)
         if failed is None:
             return _report(level, seen, why)
-        why.setdefault(failed[0], failed[1:])
+        why[level] = failed
     return _report(LEVELS[-1], {}, why)
 
 
@@ -159,7 +159,7 @@ def _required(level: str, seen: dict[str, Any]) -> set[str]:
     return _LIMITED if level == "D" else set(seen["canaries"])
 
 
-def _report(level: str, seen: dict[str, Any], why: dict[str, tuple[str, str]]) -> ProbeReport:
+def _report(level: str, seen: dict[str, Any], why: dict[str, tuple[str, str, str]]) -> ProbeReport:
     layers = [_layer(name, level in levels, seen, why, level) for name, levels in _LAYERS.items()]
     canaries = tuple(
         Canary(name, outcome != "through", outcome)
@@ -169,13 +169,24 @@ def _report(level: str, seen: dict[str, Any], why: dict[str, tuple[str, str]]) -
 
 
 def _layer(
-    name: str, active: bool, seen: dict[str, Any], why: dict[str, tuple[str, str]], level: str
+    name: str, active: bool, seen: dict[str, Any], why: dict[str, tuple[str, str, str]], level: str
 ) -> Layer:
     if active:
         known = f"ABI {seen['landlock']}" if name == "landlock" else ""
         return Layer(name, True, known, "")
-    reason, remedy = why.get(name, (f"not part of level {level}", ""))
-    return Layer(name, False, reason, remedy)
+    return Layer(name, False, *_missing(name, level, why))
+
+
+def _missing(name: str, level: str, why: dict[str, tuple[str, str, str]]) -> tuple[str, str]:
+    """Why a layer is not in force: its own failure, or that of the level which would bring it."""
+    failed = [why[tried] for tried in _LAYERS[name] if tried in why]
+    own = next((found for found in failed if found[0] == name), None)
+    if own is not None:
+        return own[1], own[2]
+    if not failed:
+        return f"not part of level {level}", ""
+    other, reason, remedy = failed[-1]
+    return f"not part of level {level}; a higher one lacks {other}: {reason}", remedy
 
 
 def _uid(seen: dict[str, Any]) -> Layer:
