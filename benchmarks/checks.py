@@ -252,6 +252,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--many", type=int, default=100_000)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
+    here = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+    parser.add_argument("--machine", default=here, help="what the machine is, in words")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--plot", type=Path, default=None)
     asked = parser.parse_args()
@@ -259,7 +261,8 @@ def main() -> None:
         sizes = [size for size in SIZES if size <= asked.largest]
         found = {
             "isolation": sandbox.isolation,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
+            "machine": asked.machine,
+            "date": time.strftime("%Y-%m-%d"),
             "python": platform.python_version(),
             "throughput": throughput(sandbox, asked.rounds),
             "by_size_ms": [by_size(sandbox, size, asked.rounds) for size in sizes],

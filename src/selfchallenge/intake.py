@@ -14,7 +14,7 @@ from typing import Protocol
 
 from selfchallenge.challenger.candidate import Candidate, redacted
 from selfchallenge.environments.base import Environment
-from selfchallenge.evaluation.tested import tested
+from selfchallenge.evaluation.tested import held_of
 from selfchallenge.manifest import RunSettings
 from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.decontaminate import Held
@@ -112,7 +112,7 @@ class Intake:
 
     @cached_property
     def _held(self) -> Held:
-        return tested(self.environment)
+        return held_of(self.environment)
 
     @cached_property
     def _seen(self) -> Seen:

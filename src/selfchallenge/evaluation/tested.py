@@ -10,7 +10,7 @@ from selfchallenge.quality.decontaminate import Held
 TEST = "test"
 
 
-def tested(environment: type[Environment]) -> Held:
+def held_of(environment: type[Environment]) -> Held:
     """Hashes of the held-out tasks, and of tau-bench's test tasks where its data is given.
 
     Raises:

@@ -123,7 +123,7 @@ STOPPED = dict.fromkeys(("read /etc/passwd", "fork", "too much memory"), "stoppe
 
 
 def reported(monkeypatch: pytest.MonkeyPatch, seen: dict[str, dict[str, Any]]) -> ProbeReport:
-    monkeypatch.setattr(room, "_attempt", lambda level: seen[level])
+    monkeypatch.setattr(room, "_attempt", lambda level, _: seen[level])
     return probe.__wrapped__()
 
 
@@ -180,6 +180,6 @@ def test_a_process_that_dies_is_no_isolation(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_level_above_the_one_asked_for_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_attempt", lambda _: {**CLEAN, "canaries": STOPPED})
+    monkeypatch.setattr(room, "_attempt", lambda *_: {**CLEAN, "canaries": STOPPED})
     assert probe.__wrapped__("B").level == "B"
     assert not layer(probe.__wrapped__("B"), "namespaces").active

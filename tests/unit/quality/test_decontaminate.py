@@ -1,0 +1,72 @@
+"""Test tasks kept out: hashed phrases, hashed calls, and the split of the seeds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfchallenge.environments.library import Library
+from selfchallenge.evaluation.suite import held_out_tasks
+from selfchallenge.evaluation.tested import held_of
+from selfchallenge.quality.decontaminate import TRAIN_SHARE, Held, is_training_seed, solution_keys
+from selfchallenge.task import CodeAsTask
+
+TOLD = "Please cancel the order W1 because it was ordered twice by mistake last night."
+SOLUTION = "cancel('W1', reason='mistake')\nnote('twice')"
+HELD = Held.of([TOLD], [SOLUTION])
+
+
+def task(**changes: object) -> CodeAsTask:
+    fields = {
+        "environment": "shop",
+        "instruction": "What does W7 cost?",
+        "verifier": "def evaluate(answer):\n    return answer == 1",
+        "solution": "answer = price('W7')",
+        "failures": ["answer = 2", "answer = 3", "answer = 4"],
+    }
+    return CodeAsTask.model_validate({**fields, **changes})
+
+
+def test_an_unlike_task_passes():
+    assert HELD.check(task()).passed
+
+
+@pytest.mark.parametrize(
+    ("bad", "evidence"),
+    [
+        (task(instruction=TOLD.upper()), "words in a row"),
+        (task(instruction=f"Hello! {TOLD} Thanks."), "words in a row"),
+        (task(solution="x = 1\n" + SOLUTION), "calls of a test task"),
+        (task(solution="note('twice')\ncancel('W1', 'mistake')"), "calls of a test task"),
+        (task(seed=next(str(n) for n in range(99) if not is_training_seed(str(n)))), "kept"),
+    ],
+)
+def test_what_is_like_a_test_task_is_dropped(bad, evidence):
+    found = HELD.check(bad)
+    assert not found.passed
+    assert evidence in found.evidence
+
+
+def test_nothing_can_be_read_back():
+    assert "cancel" not in repr(HELD)
+    assert "W1" not in repr(HELD)
+
+
+def test_one_call_alone_tells_nothing():
+    assert len(solution_keys("answer = price('W7')")) == 1
+
+
+@given(st.text())
+def test_any_source_and_any_text_are_hashed(text):
+    assert Held.of([text], [text]).check(task(instruction=text or "x", solution=text or "x"))
+
+
+def test_the_split_of_the_seeds_is_by_hash():
+    share = sum(is_training_seed(f"seed-{n}") for n in range(2000)) / 2000
+    assert abs(share - TRAIN_SHARE) < 0.03
+
+
+def test_held_out_tasks_of_an_environment_are_held():
+    held = held_of(Library)
+    assert held_out_tasks(Library)
+    for one in held_out_tasks(Library):
+        assert not held.check(one.model_copy(update={"seed": None})).passed

@@ -1,0 +1,31 @@
+"""The difficulty band, from the executor's own attempts."""
+
+from selfchallenge.episode import HINTED, Episode
+from selfchallenge.quality.difficulty import in_band, pass_rates
+
+
+def attempt(task: str, number: int, reward: float, *, hinted: bool = False) -> Episode:
+    return Episode.model_construct(
+        task=task, attempt=number, reward=reward, meta={HINTED: True} if hinted else {}
+    )
+
+
+EPISODES = [
+    attempt("easy", 0, 1.0),
+    attempt("easy", 1, 1.0),
+    attempt("middle", 0, 1.0),
+    attempt("middle", 1, 0.0),
+    attempt("hard", 0, 0.0),
+    attempt("hard", 1, 1.0, hinted=True),
+]
+
+
+def test_hinted_attempts_do_not_count():
+    assert pass_rates(EPISODES) == {"easy": 1.0, "middle": 0.5, "hard": 0.0}
+
+
+def test_the_band_keeps_whole_tasks():
+    assert {e.task for e in in_band(EPISODES, 0.0, 1.0)} == {"easy", "middle", "hard"}
+    assert {e.task for e in in_band(EPISODES, 0.0, 0.5)} == {"middle", "hard"}
+    assert {e.task for e in in_band(EPISODES, 0.1, 0.9)} == {"middle"}
+    assert len(in_band(EPISODES, 0.0, 0.5)) == 4
