@@ -20,7 +20,8 @@ TASK = CodeAsTask(
     environment="Starter",
     seed="ada",
     instruction="Cancel order #1, it was ordered by mistake.",
-    verifier="def evaluate():\n    return get_order('#1')['status'] == 'cancelled'",
+    verifier="def evaluate():\n    order = get_order('#1')\n"
+    "    return (order['status'], order.get('reason')) == ('cancelled', 'mistake')",
     solution="cancel_order('#1', 'mistake')",
     failures=("cancel_order('#3', 'mistake')", "get_order('#1')", "answer = 'cancelled'"),
 )

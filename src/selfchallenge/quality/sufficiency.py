@@ -153,7 +153,18 @@ def named(instruction: str) -> list[Any]:
 def literals(source: str, calls: Sequence[Call]) -> list[Any]:
     """Literals of the source that reached a tool, or that are assigned to `answer`."""
     tree = ast.parse(source)
-    written = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    # What is only compared with is passed to no tool, but may equal what is.
+    compared = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for inner in ast.walk(node)
+    }
+    written = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node not in compared
+    ]
     used = [atom for call in calls for atom in atoms(call.arguments)]
     answers = [
         constant.value

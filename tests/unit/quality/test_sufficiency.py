@@ -105,6 +105,9 @@ def failed(sandbox: Sandbox, one: CodeAsTask) -> Check | None:
             "How many cards has c1? Tell a colleague how it went, too.",
             "tell('c1 asked, and it all went very well')\nanswer = len(cards_of('c1'))",
             "answer == 2 and type(answer) is int",
+            "answer = 1",
+            "answer = 3",
+            "answer = 'two'",
         ),
     ],
 )
