@@ -324,8 +324,8 @@ def test_every_line_gives_a_record_or_an_error_with_its_number(tmp_path):
     for text, expected in zip(
         said,
         [
-            "line 2: an empty line",
-            "empty line",
+            "line 2",
+            "an empty line",
             "line 4",
             "line 5, field number",
             "not UTF-8",
