@@ -61,6 +61,10 @@ class SandboxError(SelfChallengeError):
     """Untrusted code cannot be run safely: isolation too weak, or a sandbox process is gone."""
 
 
+class SessionError(SandboxError):
+    """A session can tell nothing more: code that used it broke or ended its environment."""
+
+
 class ModelError(SelfChallengeError):
     """A model could not be found, loaded or reached."""
 

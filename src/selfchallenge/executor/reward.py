@@ -106,6 +106,8 @@ def _touched_by(
 ) -> tuple[Path, ...]:
     with sandbox.session(environment, seed) as fresh:
         for call in reads:
+            if call.arguments is None:  # of too many bytes: it cannot be repeated
+                return ()
             fresh.call(call.tool, call.arguments)
         return fresh.changed() or ()
 

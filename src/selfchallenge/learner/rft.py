@@ -36,7 +36,6 @@ from selfchallenge.learner.step import (
     backward,
     check_supported,
     resolve_precision,
-    return_freed_memory,
     training,
     update,
 )
@@ -146,7 +145,6 @@ def train_rft(
     dtype = resolve_precision(settings.precision, model.module.device)
     run = _Run(model, directory, settings, chosen, dtype)
     model.forget()
-    return_freed_memory()
     if directory.exists():
         return run.load()
     check_supported(model.module, chosen.samples)

@@ -7,12 +7,9 @@ trained tokens only, and bfloat16 is used where the processor computes in it.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +22,7 @@ from selfchallenge.learner.losses import nll, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
 from selfchallenge.learner.samples import Sample
 from selfchallenge.learner.settings import Precision
+from selfchallenge.models.freed import return_freed_memory
 from selfchallenge.models.packed import computes_bfloat16
 
 
@@ -106,20 +104,6 @@ def backward(
         del loss
         return_freed_memory()
     return total, read
-
-
-def return_freed_memory() -> None:
-    """Give freed blocks back to the system; glibc would keep gigabytes of them in fragments."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def update(

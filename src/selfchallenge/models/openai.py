@@ -110,7 +110,7 @@ class OpenAIModel:
         except self._errors.OpenAIError as error:
             raise self._error(error) from error
         choices = getattr(answer, "choices", None)
-        if not choices:
+        if not choices or choices[0].message is None:
             raise ModelError(
                 "the server answers something that is no chat completion",
                 where=self.url,
@@ -154,7 +154,7 @@ class OpenAIModel:
 
 
 def _completion(prompt: Prompt, sampling: Sampling, choice: Any, usage: Any) -> Completion:
-    whole = choice.message.content or ""
+    whole = _whole_characters(getattr(choice.message, "content", None) or "")
     if prompt.begin and whole.startswith(prompt.begin):
         whole = whole[len(prompt.begin) :]
     text = cut(whole, sampling.stop)
@@ -166,3 +166,8 @@ def _completion(prompt: Prompt, sampling: Sampling, choice: Any, usage: Any) -> 
         prompt_tokens=(usage.prompt_tokens or 0) - cached if usage else 0,
         completion_tokens=usage.completion_tokens or 0 if usage else 0,
     )
+
+
+def _whole_characters(text: str) -> str:
+    """Text without halves of characters, which JSON can spell and nothing else can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -24,6 +24,7 @@ from selfchallenge.errors import MissingExtraError, ModelError, UsageError, boun
 from selfchallenge.models.attention import Prefix, Slots, attending
 from selfchallenge.models.base import Completion, Prompt, Sampling
 from selfchallenge.models.decoding import Ending, Reply, draw
+from selfchallenge.models.freed import return_freed_memory
 from selfchallenge.models.packed import PackedLinears, computes_bfloat16
 from selfchallenge.models.rendering import render
 from selfchallenge.models.reuse import Ids, Memory, Start
@@ -119,6 +120,7 @@ class TransformersModel:
         if waiting:
             with self._computing():
                 self._decode(waiting, sampling)
+            return_freed_memory()
         return [reply.completion(self.tokenizer, self._ends) for reply in replies]
 
     def render(self, prompt: Prompt) -> Ids:
@@ -129,6 +131,7 @@ class TransformersModel:
         """Drop everything that was computed from the present weights."""
         self._memory.forget()
         self._packed = None
+        return_freed_memory()
 
     def close(self) -> None:
         """Give the caches back; the weights go with the object."""

@@ -15,10 +15,16 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
-from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
+from selfchallenge.environments.base import (
+    Environment,
+    ToolSpec,
+    describe_tools,
+    environment_name,
+    policy_of,
+)
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import Call
-from selfchallenge.errors import RecordError, UsageError
+from selfchallenge.errors import RecordError, SessionError, UsageError
 from selfchallenge.executor.reward import judge, without_reading
 from selfchallenge.quality import checks, mutation, sufficiency
 from selfchallenge.quality.blind import Blind
@@ -68,14 +74,20 @@ def check(
         raise UsageError(f"unknown gate {gate!r}", fix=f"choose one of {', '.join(get_args(Gate))}")
     started = time.perf_counter()
     world = load_environment(environment)
+    if task.environment != (wanted := environment_name(world)):
+        evidence = f"environment: the task is of {task.environment!r}, not of {wanted!r}"
+        return _rejected(task.id, evidence, gate)
     trial = Trial(
         task, world, sandbox or default_sandbox(), seen, held, settings or GateSettings(), blind
     )
     results: list[Check] = []
-    for result in trial.checks(gate):
-        results.append(result)
-        if not result.passed:
-            break
+    try:
+        for result in trial.checks(gate):
+            results.append(result)
+            if not result.passed:
+                break
+    except SessionError as error:
+        results.append(Check(name="session", passed=False, evidence=error.what))
     accepted = all(result.passed for result in results)
     if accepted and seen is not None:
         seen.add(task)
@@ -124,8 +136,13 @@ def check_file(
 def rejected_record(number: int, error: RecordError, gate: Gate) -> Verdict:
     """The verdict of an input line that is no valid record."""
     evidence = f"{error.what} ({error.where})" if error.where else error.what
+    return _rejected(f"line-{number}", evidence, gate)
+
+
+def _rejected(name: str, evidence: str, gate: Gate) -> Verdict:
+    """The verdict of what is not even tried."""
     return Verdict(
-        id=f"line-{number}",
+        id=name,
         accepted=False,
         isolation="-",
         gate=gate,

@@ -277,7 +277,7 @@ def storage(path: Path) -> Iterator[None]:
 
 
 def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | RecordError]]:
-    """Every line of a user's file that is not blank: its number and the record or what is wrong.
+    """Every line of a user's file: its number, and the record or what is wrong with it.
 
     Raises:
         UsageError: there is no such file.
@@ -299,6 +299,8 @@ def read_records(path: str | Path, kind: type[T]) -> Iterator[tuple[int, T | Rec
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
                 yield number, _record(line, kind, path, number)
+            else:
+                yield number, _wrong("an empty line", path, number)
 
 
 def _record(line: bytes, kind: type[T], path: Path, number: int) -> T | RecordError:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from selfchallenge.environments.base import Arguments, Environment
 from selfchallenge.episode import Call
-from selfchallenge.errors import LoadError, SandboxError, ToolError, UsageError
+from selfchallenge.errors import SandboxError, SessionError, ToolError, UsageError
 from selfchallenge.sandbox import wire
 from selfchallenge.sandbox.spawn import Child
 from selfchallenge.task import Path
@@ -140,7 +140,7 @@ class Session:
                 raise UsageError(f"{op} of {self.environment.__name__}: {error}") from error
             except (EOFError, OSError) as error:
                 how = self._lost()
-                raise SandboxError(
+                raise SessionError(
                     f"the process of {self.environment.__name__} {how}",
                     where=op,
                     fix="open a new session",
@@ -150,7 +150,7 @@ class Session:
                 self._end("it was interrupted")
                 raise
         if "error" in reply:
-            raise LoadError(
+            raise SessionError(
                 f"{self.environment.__name__} cannot show its state: {reply['error']}",
                 fix="override snapshot() so that it returns plain data",
             )

@@ -142,3 +142,16 @@ def test_a_spec_of_another_form_is_refused(spec):
 def test_a_name_may_hold_an_at_sign():
     model = OpenAIModel.from_spec("openai:org/name@v2@http://localhost:8000/v1")
     assert (model.model, model.url) == ("org/name@v2", "http://localhost:8000/v1")
+
+
+def test_half_characters_do_not_get_in(serve):
+    model, _ = serve(lambda body, n: (200, completion("a\ud800b \ud83d\ude00")))
+    assert model.generate([ask()], Sampling())[0].text == "a\ufffdb \U0001f600"
+
+
+def test_a_choice_without_a_message_is_no_completion(serve):
+    answer = completion("")
+    answer["choices"][0]["message"] = None
+    model, _ = serve(lambda body, n: (200, answer))
+    with pytest.raises(ModelError, match="no chat completion"):
+        model.generate([ask()], Sampling())

@@ -1,6 +1,7 @@
 """The gate on a small shop: what it keeps, what it drops and why, at every strictness."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,3 +200,52 @@ def test_an_answer_that_was_not_looked_up_earns_nothing(sandbox: Sandbox) -> Non
     assert verdict.passed
     assert verdict.uncalled == ("get_order",)
     assert verdict.reward == 0.0
+
+
+class Fragile(Environment):
+    """Can be broken and ended from within."""
+
+    def __init__(self, seed: str | None = None) -> None:
+        self.kept: list[object] = []
+
+    @tool(mutates=True)
+    def keep(self, thing: object) -> int:
+        """Keep a thing."""
+        self.kept.append(thing)
+        return len(self.kept)
+
+    @tool(mutates=True)
+    def leave(self) -> None:
+        """End the process."""
+        os._exit(3)
+
+
+@pytest.mark.parametrize(
+    ("solution", "evidence"),
+    [
+        ("x = 1\nfor _ in range(98):\n    x = [x]\nkeep(x)", "cannot show its state"),
+        ("leave()", "the process of Fragile"),
+    ],
+)
+def test_code_that_breaks_its_session_is_rejected_and_the_next_is_judged(
+    sandbox, solution, evidence
+):
+    broken = CodeAsTask(
+        environment="Fragile",
+        instruction="Break it.",
+        verifier="def evaluate(answer):\n    return answer == 1",
+        solution=solution,
+        failures=["keep(1)", "keep(2)", "keep(3)"],
+    )
+    verdict = check(broken, Fragile, sandbox=sandbox)
+    assert not verdict.accepted
+    assert evidence in verdict.reason
+    good = broken.model_copy(update={"solution": "answer = keep('it')"})
+    assert check(good, Fragile, "paper", sandbox=sandbox).accepted
+
+
+def test_a_task_of_another_environment_is_rejected(sandbox):
+    verdict = check(task(environment="library"), Shop, sandbox=sandbox)
+    assert verdict.reason == (
+        "dropped: record: environment: the task is of 'library', not of 'Shop'"
+    )

@@ -318,12 +318,20 @@ def test_every_line_gives_a_record_or_an_error_with_its_number(tmp_path):
         b'{"number": 3, "text": "\\ud800"}\n'
         b'{"number": 4, "text": "\\ud83d\\ude00"}',
     )
-    assert [number for number, _ in found] == [1, 4, 5, 6, 7, 8, 9]
+    assert [number for number, _ in found] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert [record.number for _, record in found if isinstance(record, Note)] == [1, 4]
     said = [str(record) for _, record in found if isinstance(record, RecordError)]
     for text, expected in zip(
         said,
-        ["line 4", "line 5, field number", "not UTF-8", "not a JSON object", "surrogate"],
+        [
+            "line 2",
+            "an empty line",
+            "line 4",
+            "line 5, field number",
+            "not UTF-8",
+            "not a JSON object",
+            "surrogate",
+        ],
         strict=True,
     ):
         assert expected in text
