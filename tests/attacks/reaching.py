@@ -95,7 +95,7 @@ for folder in W["folders"]:
         + """
 import signal
 answer = False
-for pid in (os.getppid(), W["host"], -1, 0, 1, W["sibling"], -W["sibling"], os.getpid() - 1):
+for pid in (os.getppid(), W["host"], -1, 0, 1, W["sibling"], -W["sibling"], W["sibling"] - 1):
     for send in (os.kill, lambda p, s: call("tgkill", p, p, s) == 0 or 1 / 0):
         try:
             send(pid, signal.SIGKILL)

@@ -65,6 +65,30 @@ def evaluate(answer):
     assert [sandbox.evaluate(code, 42, session).passed for _ in range(3)] == [False] * 3
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "os.getpid() > 0",
+        "os.getppid() > 0",
+        "os.getpgid(0) > 0",
+        "os.getsid(0) > 0",
+        "0 < threading.get_native_id() <= 2**22",
+        "int(os.readlink('/proc/self')) > 0",
+        "int(os.path.basename(os.path.realpath('/proc/thread-self'))) > 0",
+        "any(os.sched_getaffinity(n) for n in range(2, 200))",
+        "any(resource.prlimit(n, resource.RLIMIT_CPU) for n in range(2, 200))",
+        "any(os.kill(n, 0) is None for n in range(2, 200))",
+        "any(os.getpriority(os.PRIO_PROCESS, n) == 0 for n in range(2, 200))",
+    ],
+)
+def test_nothing_tells_a_verifier_its_pid(
+    sandbox: Sandbox, session: Session, expression: str
+) -> None:
+    """Pids are given in order: they would say which of its runs this is."""
+    code = f"import os, resource, threading\ndef evaluate(answer): return {expression}"
+    assert not sandbox.evaluate(code, 42, session).passed
+
+
 def test_a_verifier_cannot_reach_the_solution(sandbox: Sandbox, session: Session) -> None:
     planted = "import math, builtins\nmath.hint = builtins.hint = True\nanswer = 1"
     with sandbox.cell(session) as cell:

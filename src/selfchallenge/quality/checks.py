@@ -135,24 +135,30 @@ def empty_answer_fails(evaluation: Evaluation) -> Check:
     )
 
 
-def deterministic(first: Run, second: Run) -> Check:
-    """The solution and `evaluate` say the same again, under another hash seed and random seed."""
+def deterministic(first: Sequence[Run], second: Sequence[Run]) -> Check:
+    """The same comes out again, under another hash seed, random seed and order.
+
+    Args:
+        first: the solution's run, then those of the failure cases.
+        second: the same once more.
+    """
     differences = [
-        name
+        f"{name} of {'the solution' if not number else f'failure {number}'}"
+        for number, (one, other) in enumerate(zip(first, second, strict=True))
         for name, same in (
-            ("answer", first.execution.answer == second.execution.answer),
-            ("final state", first.digest == second.digest),
-            ("verdict", first.evaluation.passed == second.evaluation.passed),
-            ("calls", _names(first.calls) == _names(second.calls)),
+            ("answer", one.execution.answer == other.execution.answer),
+            ("final state", one.digest == other.digest),
+            ("verdict", one.evaluation.passed == other.evaluation.passed),
+            ("calls", _names(one.calls) == _names(other.calls)),
         )
-        if not same
+        if not same and (name == "verdict" or not number)
     ]
     return Check(
         name="deterministic",
         passed=not differences,
         evidence=f"differs when run again: {', '.join(differences)}"
         if differences
-        else "same answer, state, calls and verdict when run again",
+        else "same answer, state, calls and verdicts when run again",
     )
 
 

@@ -7,6 +7,7 @@ reproduce its ablation (table 2), and `full` adds ours.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -187,7 +188,7 @@ class Trial:
             yield checks.failures_run([run.execution for run in failures])
             yield checks.failures_fail(failures)
         if gate == "full":
-            yield checks.deterministic(self.solution, self.run(self.task.solution, again=True))
+            yield checks.deterministic([self.solution, *failures], self._repeated())
             yield checks.solution_in_frame(self.solution)
             world = self._world([call for run in failures for call in run.calls])
             yield checks.equivalents_pass([tried for _, tried in self._equivalents(world)])
@@ -196,6 +197,17 @@ class Trial:
             if self.blind is not None:
                 place = self.environment, self.sandbox
                 yield self.blind.check(self.task, self._reference, *place)
+
+    def _repeated(self) -> list[Run]:
+        """The solution and the failure cases again, under other seeds and in a secret order.
+
+        A verifier that counts its runs would otherwise know which one follows the solution.
+        """
+        codes = [self.task.solution, *self.task.failures]
+        places = list(range(len(codes)))
+        secrets.SystemRandom().shuffle(places)
+        again = {place: self.run(codes[place], again=True) for place in places}
+        return [again[place] for place in range(len(codes))]
 
     def survivors(self) -> list[str]:
         """Sources of the wrong variants of the solution that earn the reward."""
@@ -280,13 +292,16 @@ class Trial:
             variant: the code.
             like: whether a state that differs in the order of lists is the same.
         """
-        with self.sandbox.session(self.environment, self.task.seed) as session:
-            done = self.sandbox.execute(variant.code, session, limits=LIMITS)
-            if not done.ok:
-                return Tried(variant.change, False, False, "it does not run")
-            answer = done.answer
-            same = self._same(session, answer, reading=variant.reading, like=like)
-            judged = judge(self.sandbox, session, self.task, self._reference, answer)
+        try:
+            with self.sandbox.session(self.environment, self.task.seed) as session:
+                done = self.sandbox.execute(variant.code, session, limits=LIMITS)
+                if not done.ok:
+                    return Tried(variant.change, False, False, "it does not run")
+                answer = done.answer
+                same = self._same(session, answer, reading=variant.reading, like=like)
+                judged = judge(self.sandbox, session, self.task, self._reference, answer)
+        except SessionError as error:
+            return Tried(variant.change, False, False, error.what)
         passes = judged.passed if variant.stated else judged.reward == 1.0
         return Tried(variant.change, same, passes, judged.evidence)
 

@@ -281,9 +281,7 @@ def forbid_chance() -> None:
 
     Arithmetic on dates and `random.Random(seed)` stay.
     """
-    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep"):
-        setattr(time, name, _forbidden(f"time.{name}"))
-    for name in ("localtime", "gmtime", "ctime", "perf_counter_ns", "process_time", "strftime"):
+    for name in CLOCKS & set(dir(time)):
         setattr(time, name, _forbidden(f"time.{name}"))
     for name in random.__all__:
         if name != "Random":
@@ -294,9 +292,23 @@ def forbid_chance() -> None:
     for name in secrets.__all__:
         if name != "compare_digest":
             setattr(secrets, name, _forbidden(f"secrets.{name}"))
-    os.urandom = _forbidden("os.urandom")
-    os.getrandom = _forbidden("os.getrandom")
+    for module in (os, sys.modules["posix"]):
+        for name in ("urandom", "getrandom", "times", "getloadavg"):
+            setattr(module, name, _forbidden(f"os.{name}"))
     _forbid_today()
+    for name in ("_datetime", "_random", "_uuid"):
+        sys.modules.pop(name, None)
+        sys.modules[name] = types.ModuleType(name)
+
+
+CLOCKS = {
+    name + unit
+    for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+    for unit in ("", "_ns")
+} | {
+    *("clock_gettime", "clock_gettime_ns", "clock_getres", "clock_settime", "get_clock_info"),
+    *("localtime", "gmtime", "ctime", "asctime", "strftime", "sleep", "pthread_getcpuclockid"),
+}
 
 
 class SeededRandom(random.Random):

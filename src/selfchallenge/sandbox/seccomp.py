@@ -4,7 +4,8 @@ Python has no seccomp in its library, so the filter is classic BPF written here,
 instruction, for x86_64 and aarch64. It is built once in the zygote and installed in every child
 just before the payload is read (design, section 3). What is not listed is refused, not executed:
 what honest code may stumble into gets an errno that Python turns into an exception, what only an
-attack does ends the process.
+attack does ends the process. Nothing tells a process its pid: pids are handed out in order, so a
+verifier could count by them which of its runs this one is.
 
 Standard library only; loaded by path, without the package.
 """
@@ -38,23 +39,22 @@ SECCOMP_MODE_FILTER = 2
 # Numbers on x86_64 and aarch64; `-` where the call does not exist.
 _CONDITIONAL = """
   mmap 9 222, mprotect 10 226, openat 257 56, open 2 -, fcntl 72 25, ioctl 16 29, sendto 44 206,
-  prlimit64 302 261, kill 62 129, tgkill 234 131, clone 56 220
+  prlimit64 302 261, sched_getaffinity 204 123, clone 56 220
 """
 _ALLOWED = """
   read 0 63, write 1 64, recvfrom 45 207, munmap 11 215, brk 12 214, futex 202 98, poll 7 -,
   ppoll 271 73, select 23 -, pselect6 270 72, madvise 28 233, mremap 25 216, newfstatat 262 79,
   fstat 5 80, stat 4 -, lstat 6 -, statx 332 291, close 3 57, lseek 8 62, pread64 17 67,
-  readv 19 65, writev 20 66, getdents64 217 61, readlink 89 -, readlinkat 267 78, access 21 -,
-  faccessat 269 48, faccessat2 439 439, getcwd 79 17, fadvise64 221 223, dup 32 23, dup2 33 -,
-  dup3 292 24, rt_sigaction 13 134, rt_sigprocmask 14 135, rt_sigreturn 15 139,
-  sigaltstack 131 132, restart_syscall 219 128, shutdown 48 210, getsockname 51 204,
-  getpeername 52 205, getsockopt 55 209, exit 60 93, exit_group 231 94, clock_gettime 228 113,
-  clock_getres 229 114, clock_nanosleep 230 115, nanosleep 35 101, gettimeofday 96 169,
-  time 201 -, times 100 153, getrandom 318 278, getpid 39 172, gettid 186 178, getppid 110 173,
+  readv 19 65, writev 20 66, getdents64 217 61, access 21 -, faccessat 269 48, faccessat2 439 439,
+  getcwd 79 17, fadvise64 221 223, dup 32 23, dup2 33 -, dup3 292 24, rt_sigaction 13 134,
+  rt_sigprocmask 14 135, rt_sigreturn 15 139, sigaltstack 131 132, restart_syscall 219 128,
+  shutdown 48 210, getsockname 51 204, getpeername 52 205, getsockopt 55 209, exit 60 93,
+  exit_group 231 94, clock_gettime 228 113, clock_getres 229 114, clock_nanosleep 230 115,
+  nanosleep 35 101, gettimeofday 96 169, time 201 -, times 100 153, getrandom 318 278,
   getuid 102 174, geteuid 107 175, getgid 104 176, getegid 108 177, getgroups 115 158,
   getresuid 118 148, getresgid 120 150, uname 63 160, sysinfo 99 179, getrusage 98 165,
-  getrlimit 97 163, sched_yield 24 124, sched_getaffinity 204 123, getcpu 309 168,
-  membarrier 324 283, rseq 334 293, set_robust_list 273 99
+  getrlimit 97 163, sched_yield 24 124, getcpu 309 168, membarrier 324 283, rseq 334 293,
+  set_robust_list 273 99
 """
 _KILLED = """
   fork 57 -, vfork 58 -, execve 59 221, execveat 322 281, ptrace 101 117,
@@ -78,9 +78,6 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 
 Instruction = tuple[int, int, int, int]
 """Operation, jump if true, jump if false, constant."""
-
-OWN_PID = -1
-"""Constant that stands for the pid of the process which installs the filter."""
 
 # Flags of open() that write or create, of mmap() and clone(); the same on both architectures.
 _OPEN_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -142,9 +139,9 @@ def _conditions() -> dict[str, list[Instruction]]:
         "fcntl": _one_of(1, _FCNTL),
         "ioctl": _one_of(1, _IOCTL),
         "sendto": _null(4),
-        "prlimit64": _null(2),
-        "kill": _one_of(0, (OWN_PID,)),
-        "tgkill": _one_of(0, (OWN_PID,)),
+        # Of itself only: to ask of another pid would tell whether there is such a process.
+        "prlimit64": [_load(0), (_EQUAL, 1, 0, 0), *_always(EPERM), *_null(2)],
+        "sched_getaffinity": _one_of(0, (0,)),
         "clone": [*_refuse(0, _CLONE_THREAD, EAGAIN), *_always(KILL)],
     }
 
@@ -212,7 +209,6 @@ class Filter:
         code = program(platform.machine(), files=files)
         packed = b"".join(self._layout.pack(*op[:3], op[3] & 0xFFFFFFFF) for op in code)
         self._code = ctypes.create_string_buffer(packed, len(packed))
-        self._own_pid = [i * 8 + 4 for i, op in enumerate(code) if op[3] == OWN_PID]
         self._program = _Program(len(code), ctypes.addressof(self._code))
         self._prctl = ctypes.CDLL(None, use_errno=True).prctl
         try:
@@ -228,8 +224,6 @@ class Filter:
         Raises:
             OSError: the kernel refuses filters.
         """
-        for offset in self._own_pid:
-            struct.pack_into("=I", self._code, offset, os.getpid())
         self._set(ctypes.byref(self._program))
 
     def _set(self, filter_: object) -> None:

@@ -249,3 +249,17 @@ def test_a_task_of_another_environment_is_rejected(sandbox):
     assert verdict.reason == (
         "dropped: record: environment: the task is of 'library', not of 'Shop'"
     )
+
+
+def test_a_failure_that_fails_by_chance_only_is_found(sandbox):
+    with sandbox.session(Shop) as session:
+        known = sandbox.execute("answer = hash('a')", session, hash_seed=0).answer
+    lucky = task(
+        instruction="How many items has order W1?",
+        verifier=f"def evaluate(answer):\n    return answer == 2 or hash('a') != {known}",
+        solution="answer = get_order('W1')['items']",
+        failures=["answer = 3", "answer = 4", "answer = 5"],
+    )
+    verdict = check(lucky, Shop, sandbox=sandbox)
+    assert verdict.reason.startswith("dropped: deterministic: ")
+    assert "verdict of failure 1" in verdict.reason

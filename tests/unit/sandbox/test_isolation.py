@@ -224,7 +224,7 @@ def test_the_filter_leaves_what_honest_code_needs(level: str) -> None:
 import decimal, json, os, random, re, select, signal, sys, time
 time.sleep(0.001)
 signal.signal(signal.SIGTERM, lambda *_: None)
-os.kill(os.getpid(), signal.SIGTERM)
+os.cpu_count()
 sys.stdout.isatty()
 big = bytearray(1 << 22)
 out = [

@@ -14,7 +14,6 @@ from selfchallenge.sandbox.seccomp import ALLOW, ARCHITECTURES, EACCES, EAGAIN, 
 
 MACHINES = tuple(ARCHITECTURES)
 PROGRAMS = {machine: seccomp.program(machine) for machine in MACHINES}
-OWN = seccomp.OWN_PID & 0xFFFFFFFF
 U64 = st.integers(0, 2**64 - 1)
 machines = pytest.mark.parametrize("machine", MACHINES)
 
@@ -105,19 +104,30 @@ def test_memory_is_private_and_not_executable(
 
 
 @machines
-@given(pid=st.integers(0, 2**32 - 1), junk=U64)
-def test_signals_are_for_oneself(machine: str, pid: int, junk: int) -> None:
-    for name in ("kill", "tgkill"):
-        assert decide(machine, number(machine, name), OWN, junk) == ALLOW
-        if pid != OWN:
-            assert decide(machine, number(machine, name), pid, junk) == EPERM
+@given(arguments=st.tuples(U64, U64, U64))
+def test_no_signals_and_no_pids(machine: str, arguments: tuple[int, int, int]) -> None:
+    for call in {
+        "x86_64": (39, 110, 186, 62, 234, 89, 267, 121, 124),
+        "aarch64": (172, 173, 178, 129, 131, 78, 155, 156),
+    }[machine]:
+        assert decide(machine, call, *arguments) == EPERM
+
+
+@machines
+@given(pid=st.integers(0, 2**32 - 1), pointer=U64, junk=U64)
+def test_only_about_itself(machine: str, pid: int, pointer: int, junk: int) -> None:
+    answer = EPERM if pid else ALLOW
+    assert decide(machine, number(machine, "sched_getaffinity"), pid, junk, junk) == answer
+    assert decide(machine, number(machine, "prlimit64"), pid, junk, 0) == answer
+    assert decide(machine, number(machine, "prlimit64"), 0, junk, pointer) == (
+        EPERM if pointer else ALLOW
+    )
 
 
 @machines
 @given(pointer=U64, junk=U64)
 def test_pointers_that_must_be_null(machine: str, pointer: int, junk: int) -> None:
     answer = EPERM if pointer else ALLOW
-    assert decide(machine, number(machine, "prlimit64"), junk, junk, pointer) == answer
     assert decide(machine, number(machine, "sendto"), 3, junk, junk, junk, pointer) == answer
 
 
