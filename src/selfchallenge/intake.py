@@ -48,7 +48,7 @@ class Intake:
     accepted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.accepted = {task.id for task in self._kept}
+        self.accepted = {task.id for task in self.run.read("tasks.jsonl", CodeAsTask)}
 
     def resume(self, candidates: Iterable[Candidate]) -> None:
         """Judge the written candidates that have no verdict yet."""
@@ -106,17 +106,17 @@ class Intake:
         line = {"candidate": number, "verdict": verdict.model_dump(mode="json")}
         self.run.append("verdicts.jsonl", line)
 
-    @property
-    def _kept(self) -> list[CodeAsTask]:
-        return self.run.read("tasks.jsonl", CodeAsTask)
-
     @cached_property
     def _held(self) -> Held:
         return held_of(self.environment)
 
     @cached_property
     def _seen(self) -> Seen:
+        # A task whose verdict a kill has lost is judged again, and must not be its own duplicate.
+        verdicts = [line["verdict"] for line in self.run.read("verdicts.jsonl")]
+        sure = {verdict["id"] for verdict in verdicts if verdict["accepted"]}
         seen = Seen()
-        for task in self._kept:
-            seen.add(task)
+        for task in self.run.read("tasks.jsonl", CodeAsTask):
+            if task.id in sure:
+                seen.add(task)
         return seen

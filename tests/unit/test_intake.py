@@ -143,6 +143,16 @@ def test_what_was_written_and_not_judged_is_judged_on_resume(intake):
     assert reasons(again)[1].startswith("dropped: unique")
 
 
+def test_a_task_whose_verdict_was_lost_is_no_duplicate_of_itself(intake):
+    written = candidate()
+    intake.run.append("candidates.jsonl", written)
+    intake.run.append("tasks.jsonl", written.task)
+    again = Intake(intake.run, Desk, intake.sandbox, intake.settings)
+    again.resume([written])
+    assert reasons(again)[0].startswith("kept")
+    assert len(again.run.read("tasks.jsonl")) == 1
+
+
 def test_the_program_tells_survivors_apart(sandbox):
     task = candidate(verifier=LAX).task
     assert task is not None

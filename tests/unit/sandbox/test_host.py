@@ -501,7 +501,7 @@ def test_a_level_is_never_exchanged_for_a_weaker_one(monkeypatch):
 
 def test_a_level_that_is_named_is_tried_before_it_is_believed(monkeypatch):
     found = ProbeReport("C", (), ())
-    monkeypatch.setattr(host, "probe", lambda _: found)
+    monkeypatch.setattr(host, "probe", lambda *_: found)
     with pytest.raises(SandboxError, match="level B does not hold here"):
         Sandbox(level="B")
     with pytest.raises(SandboxError, match="only be isolated at level C"):
