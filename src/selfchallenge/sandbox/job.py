@@ -170,10 +170,10 @@ def _failure(ended: Ended, broken: str | None, wall: float) -> Failure:
     # Cut off in the middle of a frame is what a timeout looks like, not a violation.
     if ended.how == "deadline" or (ended.how, ended.number) == ("signal", signal.SIGXCPU):
         return Failure("timeout", f"timeout: the code ran longer than {wall:g} s")
-    if ended.how == "exited" and ended.number == SETUP_FAILED:
-        return Failure("crashed", "crashed: its process could not be set up")
     if broken is not None:
         return Failure("violation", f"stopped: {broken}")
+    if ended.how == "exited" and ended.number == SETUP_FAILED:
+        return Failure("crashed", "crashed: its process could not be set up")
     if ended.how == "killed":
         return Failure("crashed", "crashed: it closed its connection without a result")
     return Failure("crashed", f"crashed: its process {_was(ended)} without a result")
