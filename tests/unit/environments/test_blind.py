@@ -5,6 +5,7 @@ A failure names a task by its id alone, so that mending one does not put the oth
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -46,7 +47,10 @@ def test_sixty_valid_tasks_fifteen_a_domain():
 
 def test_every_task_passes_the_gate():
     rejected = [
-        (name, check.name) for name, checks, _, _ in trials() for check in checks if not check.passed
+        (name, check.name)
+        for name, checks, _, _ in trials()
+        for check in checks
+        if not check.passed
     ]
     assert rejected == []
 
@@ -81,3 +85,20 @@ def test_none_repeats_a_held_out_task_or_another_blind_one():
 def test_no_instruction_says_what_it_is_for():
     telling = ("test set", "held-out", "held out", "benchmark", "verifier")
     assert [t.id for t in TASKS if any(word in t.instruction.lower() for word in telling)] == []
+
+
+def test_exploration_starts_from_none_of_their_values():
+    shown = values("\n".join(map(Calculation.describe_seed, Calculation.seeds())))
+    asked = {task.id: values(task.instruction) for task in TASKS}
+    assert len(set().union(*asked.values())) > 40
+    assert [name for name, found in asked.items() if found & shown] == []
+
+
+def values(text):
+    """Telling values: quoted texts, hex of some length, and journeys."""
+    bare = text.replace("'", "")
+    return {
+        *(found for found in re.findall(r"'([^'\n]*)'", text) if len(found) > 3),
+        *re.findall(r"\b[0-9a-f]{8,}\b", text),
+        *re.findall(r"\b[A-F] (?:back )?(?:to|for) [A-F] on [0-9-]{10}", bare),
+    }
