@@ -24,6 +24,10 @@ class StopReason(StrEnum):
     """The limit of steps was reached before an answer."""
     CONTEXT = "context"
     """The conversation no longer fits the model's context or the token budget."""
+    USER = "user"
+    """The simulated user ended the conversation."""
+    TOOL = "tool"
+    """The agent called a tool that ends the episode."""
     SANDBOX = "sandbox"
     """The sandbox process died and could not be used any further (not the agent's timeout)."""
 

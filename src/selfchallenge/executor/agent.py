@@ -81,6 +81,11 @@ def task_prompt(instruction: str) -> str:
     return _template("task.md.j2").render(instruction=instruction)
 
 
+def render(name: str, **values: Any) -> str:
+    """A prompt of this folder with its values in it."""
+    return _template(name).render(**values)
+
+
 OUTPUT = "Output:\n"
 """What an observation begins with."""
 
@@ -207,6 +212,12 @@ class Attempt:
         self.completion_tokens += reply.completion_tokens
 
     def _act(self, code: str) -> None:
+        text = self._run(code)
+        if text is not None:
+            self._say("user", OUTPUT + show_observation(text, self.settings.max_observation))
+
+    def _run(self, code: str) -> str | None:
+        """What code prints, and its error; None when the sandbox is gone."""
         try:
             if self._cell is None:
                 limits = Limits(wall=self.settings.wall)
@@ -216,12 +227,11 @@ class Attempt:
             done = self._cell.run(code)
         except SandboxError as error:
             self.stop, self.error = StopReason.SANDBOX, str(error)
-            return
+            return None
         if done.status not in ("done", "error"):
             self._cell.close()
             self._cell = None
-        text = done.output + (done.error or "")
-        self._say("user", OUTPUT + show_observation(text, self.settings.max_observation))
+        return done.output + (done.error or "")
 
     def _open_session(self) -> Session:
         if self._session is None:
