@@ -14,6 +14,9 @@ from pydantic import Field
 
 from selfchallenge.task import Record
 
+HINTED = "hinted"
+"""Key of `Episode.meta`: the example solution was shown with the task."""
+
 
 class StopReason(StrEnum):
     """Why an episode ended."""

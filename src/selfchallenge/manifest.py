@@ -36,6 +36,8 @@ class RunSettings:
         tasks: accepted tasks wanted.
         candidates: candidates written at most.
         rollouts: attempts at each accepted task.
+        hinted: further attempts at each task that none of them solved, made with the example
+            solution in view and learnt from as if it had not been.
         temperature: of the rollouts.
         trials: attempts at each held-out task.
         evaluation_temperature: of the evaluation; 0 is greedy.
@@ -54,6 +56,7 @@ class RunSettings:
     tasks: int = 100
     candidates: int = 200
     rollouts: int = 4
+    hinted: int = 0
     temperature: float = 1.0
     trials: int = 1
     evaluation_temperature: float = 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,15 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from selfchallenge import manifest
+from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.challenger.revise import PaperWriter
-from selfchallenge.challenger.wording import PhraseBook
 from selfchallenge.challenger.write import StagedWriter
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import Episode
+from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
@@ -41,6 +40,7 @@ from selfchallenge.progress import Silent, Watch
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
 from selfchallenge.report.page import write_report
+from selfchallenge.runs.cost import timed
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
@@ -120,7 +120,7 @@ class Loop:
         stage.update(len(accepted))
         done = {c.candidate for c in candidates}
         writer = self._writer(candidates)
-        with self._timed("challenge") as tick:
+        with timed(self.run, "challenge") as tick:
             for candidate in writer.write([n for n in range(most) if n not in done], self._seeds()):
                 self.run.append("candidates.jsonl", candidate)
                 done.add(candidate.candidate)
@@ -134,22 +134,48 @@ class Loop:
         return self._require_tasks(accepted)
 
     def roll_out(self) -> None:
-        """Attempt every accepted task several times; episodes are what the learner reads."""
-        done = {episode.key for episode in self.run.read("episodes.jsonl", Episode)}
+        """Attempt every accepted task several times; episodes are what the learner reads.
+
+        Tasks that no attempt solved are then attempted with their example solution in view, when
+        the settings ask for it.
+        """
         pairs = self.accepted()
-        owed = [
-            Assignment(task, verdict, attempt, seed=self._seed("rollout", task.id, attempt))
-            for attempt in range(self.settings.rollouts)
+        plain, hinted = self.settings.rollouts, self.settings.hinted
+        self._roll_out("rollouts", pairs, range(plain), hinted=False)
+        solved = {
+            e.task
+            for e in self.run.read("episodes.jsonl", Episode)
+            if e.reward == 1.0 and not e.meta.get(HINTED)
+        }
+        unsolved = [pair for pair in pairs if pair[0].id not in solved]
+        self._roll_out("hinted rollouts", unsolved, range(plain, plain + hinted), hinted=True)
+
+    def _roll_out(
+        self,
+        name: str,
+        pairs: Sequence[tuple[CodeAsTask, Verdict]],
+        attempts: range,
+        *,
+        hinted: bool,
+    ) -> None:
+        episodes = {e.key: e.reward for e in self.run.read("episodes.jsonl", Episode)}
+        assignments = [
+            Assignment(task, verdict, n, self._seed("rollout", task.id, n), hinted=hinted)
+            for n in attempts
             for task, verdict in pairs
-            if f"train/{task.id}/{attempt}" not in done
         ]
+        done = [
+            episodes[key]
+            for a in assignments
+            if (key := f"train/{a.task.id}/{a.attempt}") in episodes
+        ]
+        owed = [a for a in assignments if f"train/{a.task.id}/{a.attempt}" not in episodes]
         if not owed:
             return
-        total = len(pairs) * self.settings.rollouts
-        stage = self.watch.stage("rollouts", total)
-        successes = 0
+        stage = self.watch.stage(name, len(assignments))
+        count, successes = len(done), sum(reward == 1.0 for reward in done)
         model = self._executor([task for task, _ in pairs])
-        with self._timed("rollout") as tick:
+        with timed(self.run, "rollout") as tick:
             for episode in rollout(
                 model,
                 owed,
@@ -161,9 +187,8 @@ class Loop:
             ):
                 self.run.append("episodes.jsonl", episode)
                 tick(episode.completion_tokens)
-                successes += episode.reward == 1.0
-                done.add(episode.key)
-                stage.update(len(done), f"{successes} successes")
+                count, successes = count + 1, successes + (episode.reward == 1.0)
+                stage.update(count, f"{successes} successes")
 
     def train(self) -> None:
         """Learn from the verified successes; `model/` appears when it is complete."""
@@ -174,7 +199,7 @@ class Loop:
         episodes = self.run.read("episodes.jsonl", Episode)
         model = self._trainable()
         stage = None
-        with self._timed("train") as tick:
+        with timed(self.run, "train") as tick:
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
@@ -259,7 +284,7 @@ class Loop:
     ) -> None:
         stage = self.watch.stage(f"score {phase}", len(pairs) * trials)
         count = passed = 0
-        with self._timed(f"evaluate {phase}") as tick:
+        with timed(self.run, f"evaluate {phase}") as tick:
             for episode in evaluate(
                 model,
                 pairs,
@@ -285,7 +310,7 @@ class Loop:
             return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
         coverage = Coverage()
         for candidate in candidates:
-            coverage.add_program(candidate.tools, candidate.flow)
+            coverage.add(candidate.shape, candidate.tools, candidate.flow)
         book = PhraseBook.from_json(self.run.read_json("phrases.json") or {})
         return StagedWriter(
             model,
@@ -365,25 +390,6 @@ class Loop:
                 where=str(self.run.path / "verdicts.jsonl"),
                 fix=f"selfchallenge report {self.run.path} shows why; try a larger model",
             )
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[Any]:
-        """Adds the time and tokens of a stage to `stages.jsonl` as they are spent."""
-        last, spent = time.perf_counter(), 0
-
-        def tick(tokens: int = 0, *, final: bool = False) -> None:
-            nonlocal last, spent
-            spent += tokens
-            now = time.perf_counter()
-            if final or now - last > 5:
-                record = {"stage": stage, "seconds": round(now - last, 3), "tokens": spent}
-                self.run.append("stages.jsonl", record)
-                last, spent = now, 0
-
-        try:
-            yield tick
-        finally:
-            tick(final=True)
 
 
 def is_training_seed(seed: str) -> bool:

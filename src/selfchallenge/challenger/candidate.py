@@ -18,6 +18,7 @@ class Candidate(Record):
         evidence: why it failed, one line.
         writer: `staged` or `paper`.
         tools: tools of its solution, in order.
+        shape: the plan of its calls (coverage); empty for the paper's writer.
         flow: what the answer is made of (coverage).
         tokens: tokens that the model sampled for it.
         seconds: its share of the wall time.
@@ -30,6 +31,7 @@ class Candidate(Record):
     evidence: str = ""
     writer: Literal["staged", "paper"]
     tools: tuple[str, ...] = ()
+    shape: str = ""
     flow: str = "none"
     tokens: int = 0
     seconds: float = 0.0

@@ -1,8 +1,8 @@
 """Coverage steering: what the next task should exercise, given what the tasks so far do.
 
 Left alone, a small model writes the same short task again and again (the paper's figure on solution
-length; families that were hardly present were not learnt, `docs/log.md`). So the number of calls,
-the tools and the data flow are drawn to even out what has been written.
+length; families that were hardly present were not learnt, `docs/log.md`). So the shape, the tools
+and the data flow are drawn to even out what has been written.
 """
 
 from __future__ import annotations
@@ -13,35 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from selfchallenge.challenger.draft import Draft
+from selfchallenge.challenger.shapes import SHAPES, Shape
 from selfchallenge.environments.base import ToolSpec
 
 T = TypeVar("T")
 
-CALLS: Mapping[int, float] = {1: 0.2, 2: 0.3, 3: 0.25, 4: 0.15, 5: 0.1}
-"""Wished share of tasks by their number of calls."""
-
-FLOWS: Mapping[str, float] = {"last": 0.5, "part": 0.2, "combined": 0.3}
-"""Wished share of tasks by what the answer is made of."""
+FLOWS: Mapping[str, float] = {"last": 0.6, "part": 0.4}
+"""Wished share of what the answer is made of, where one result is left over at the end."""
 
 
 @dataclass
 class Coverage:
     """Counts of what has been written; the more often something was, the rarer it is drawn."""
 
-    calls: Counter[int] = field(default_factory=Counter)
+    shapes: Counter[str] = field(default_factory=Counter)
     tools: Counter[str] = field(default_factory=Counter)
     flows: Counter[str] = field(default_factory=Counter)
 
-    def add(self, draft: Draft) -> None:
-        """Count a written task."""
-        self.calls[len(draft.steps)] += 1
-        self.tools.update(step.tool.name for step in draft.steps)
-        self.flows[draft.flow] += 1
-
-    def add_program(self, tools: Sequence[str], flow: str) -> None:
-        """Count a task known by its calls only (one read back from a run directory)."""
-        self.calls[len(tools)] += 1
+    def add(self, shape: str, tools: Sequence[str], flow: str) -> None:
+        """Count a candidate that an earlier run of this directory wrote."""
+        self.shapes[shape] += 1
         self.tools.update(tools)
         self.flows[flow] += 1
 
@@ -54,9 +45,11 @@ class Coverage:
 
         return min(options, key=used)
 
-    def draw_calls(self, rng: random.Random) -> int:
-        """How many calls the next task should have."""
-        return _draw(CALLS, self.calls, rng)
+    def draw_shape(self, rng: random.Random) -> Shape:
+        """The shape that the next task should have; it is counted."""
+        name = _draw({shape.name: shape.share for shape in SHAPES.values()}, self.shapes, rng)
+        self.shapes[name] += 1
+        return SHAPES[name]
 
     def order_flows(self, rng: random.Random) -> list[str]:
         """Kinds of answers, the most wanted first."""

@@ -87,11 +87,19 @@ def program(steps: Sequence[Step], answer: str) -> str:
     return "\n".join([*lines, f"answer = {answer}"] if answer else lines) + "\n"
 
 
+BUILTINS = frozenset({"len", "sorted"})
+"""Builtins that the expressions of a draft may use."""
+
+
 def names_in(source: str) -> set[str]:
-    """Variables that an expression reads."""
+    """Variables that an expression reads: neither its own (`for x in`, `lambda x`) nor builtins."""
     if not source:
         return set()
-    return {n.id for n in ast.walk(ast.parse(source, mode="eval")) if isinstance(n, ast.Name)}
+    nodes = list(ast.walk(ast.parse(source, mode="eval")))
+    own = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return read - own - BUILTINS
 
 
 def cut_arguments(text: str) -> str | None:

@@ -1,17 +1,18 @@
 """Explores with the tools, one executed call at a time, towards a solution (paper, section 3).
 
-The order is answer-first: what a task asks for is decided by what was executed. At each step the
-program chooses the tool (coverage) and which earlier result flows into it, the model writes the
-arguments behind that forced beginning, several samples are drawn, and each is executed on a fresh
-state. The first one that runs and gives something new becomes the step; the others that run too
-are kept as near misses for the failure cases.
+The order is answer-first: what a task asks for is decided by what was executed. A shape says how
+many calls there are and what flows into what; at each step the program chooses the tool (coverage)
+and writes the beginning of the call, the model writes the arguments behind it, several samples are
+drawn, and each is executed on a fresh state. The first one that runs and gives something new
+becomes the step; the others that run too are kept as near misses for the failure cases.
 """
 
 from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,10 +25,11 @@ from selfchallenge.challenger.draft import (
     cut_arguments,
     names_in,
     program,
-    variadic,
 )
+from selfchallenge.challenger.flow import opening_with, own_values, takes_values
 from selfchallenge.challenger.prompts import render
-from selfchallenge.challenger.views import combined, fits, views
+from selfchallenge.challenger.shapes import Shape, Slot
+from selfchallenge.challenger.views import View, combined, reckoned, unshadowed, views
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.quality.checks import brief
@@ -44,13 +46,13 @@ class ExploreSettings:
         samples: arguments sampled for each call.
         temperature: of sampling them.
         tries: tools tried for one step before the exploration ends there.
-        flow: probability that an earlier result flows into the next call.
+        same: probability that a repeated call keeps the values that do not flow into it.
     """
 
     samples: int = 3
     temperature: float = 0.9
     tries: int = 2
-    flow: float = 0.8
+    same: float = 0.5
 
 
 @dataclass
@@ -59,14 +61,14 @@ class Exploration:
 
     Attributes:
         draft: what has been executed so far.
-        wanted: how many calls it should have.
+        shape: the plan of its calls.
         mutate: the last call should change the state.
         tool: chosen for the next step.
         opening: forced beginning of the next call's arguments.
     """
 
     draft: Draft
-    wanted: int
+    shape: Shape
     mutate: bool
     rng: random.Random
     tool: ToolSpec | None = None
@@ -79,7 +81,13 @@ class Exploration:
     @property
     def done(self) -> bool:
         """Long enough, or stuck."""
-        return self.tool is None and (len(self.draft.steps) >= self.wanted or self.failed > 0)
+        return self.tool is None and (self.slot is None or self.failed > 0)
+
+    @property
+    def slot(self) -> Slot | None:
+        """The place of the next call in the shape, None after the last one."""
+        here = len(self.draft.steps)
+        return self.shape.slots[here] if here < len(self.shape.slots) else None
 
 
 class Explorer:
@@ -98,44 +106,73 @@ class Explorer:
 
     def explore(self, starts: Sequence[Exploration]) -> None:
         """Carry every exploration to its end, in place."""
-        longest = max((start.wanted for start in starts), default=0)
+        longest = max((len(start.shape.slots) for start in starts), default=0)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in range(longest):
+            for calls in range(longest):
                 for attempt in range(self.settings.tries):
-                    waiting = [e for e in starts if not e.done and self._choose(e)]
+                    waiting = [
+                        e
+                        for e in starts
+                        if not e.done and len(e.draft.steps) == calls and self._choose(e)
+                    ]
                     if not waiting:
                         break
                     self._step(waiting, pool.map, last_try=attempt + 1 == self.settings.tries)
 
     def start(self, number: int, seed: str | None, rng: random.Random) -> Exploration:
-        """A new exploration, its length and kind drawn by the coverage."""
+        """A new exploration, its shape and kind drawn by the coverage."""
         tools = describe_tools(self.environment, seed)
         mutate = any(tool.mutates for tool in tools) and rng.random() < 0.7
-        wanted = self.coverage.draw_calls(rng)
-        self.coverage.calls[wanted] += 1
-        return Exploration(Draft(number, seed), wanted, mutate, rng, tools=tools)
+        shape = self.coverage.draw_shape(rng)
+        return Exploration(Draft(number, seed), shape, mutate, rng, tools=tools)
 
     def _choose(self, e: Exploration) -> bool:
-        """Choose the next tool and what flows into it; False when the step has been made."""
-        if len(e.draft.steps) >= e.wanted:
+        """Choose the next tool and how its call begins; False when nothing fits."""
+        slot, tried = e.slot, e.tool
+        if slot is None:
             return False
-        last = len(e.draft.steps) + 1 == e.wanted
-        pool = [t for t in e.tools if t.mutates == (last and e.mutate)] or list(e.tools)
-        if e.tool is not None:
-            pool = [t for t in pool if t is not e.tool] or pool
-        flows = e.rng.random() < self.settings.flow
-        # A tool that takes any number of values is for results; alone it tempts to invent some.
-        if e.wanted > 1 and len(e.draft.steps) < 2:
-            pool = [t for t in pool if variadic(t) is None or len(_required(t)) > 1] or pool
-        for tool in self.coverage.order_tools(pool, e.rng):
-            flowing = flows and e.draft.steps
-            opening = _flow_into(tool, e.draft.steps, e.rng) if flowing else _quote(tool)
+        steps = e.draft.steps
+        if slot.like is not None:
+            e.tool = steps[slot.like].tool
+            e.opening = self._again(e, slot, steps[slot.like])
+            return True
+        flowing = [steps[place] for place in slot.after]
+        for tool in self.coverage.order_tools(self._pool(e, flowing, tried), e.rng):
+            opening = opening_with(tool, flowing, e.tools, e.rng) if flowing else own_values(tool)
             if opening is not None:
                 e.tool, e.opening = tool, opening
                 return True
-        e.tool = e.rng.choice(pool)
-        e.opening = _quote(e.tool)
-        return True
+        e.failed, e.tool = e.failed + 1, None
+        e.evidence = "no tool takes what the earlier calls returned"
+        return False
+
+    def _pool(
+        self, e: Exploration, flowing: Sequence[Step], tried: ToolSpec | None
+    ) -> list[ToolSpec]:
+        """Tools that the next call may be made with."""
+        last = len(e.draft.steps) + 1 == len(e.shape.slots)
+        pool = [t for t in e.tools if t.mutates == (last and e.mutate)] or list(e.tools)
+        if tried is not None:
+            pool = [t for t in pool if t is not tried] or pool
+        if not flowing:
+            pool = [t for t in pool if takes_values(t)] or pool
+        # A result that goes into the tool it came from says nothing new, as a rule.
+        used = {step.tool.name for step in e.draft.steps}
+        return [t for t in pool if t.name not in used] or pool
+
+    def _again(self, e: Exploration, slot: Slot, model: Step) -> str:
+        """Beginning of a call that repeats an earlier one about something else."""
+        if not slot.after:
+            return own_values(model.tool)
+        flowing = [e.draft.steps[place] for place in slot.after]
+        before = e.shape.slots[slot.like or 0].after
+        arguments = model.arguments
+        for old, new in zip(before, flowing, strict=True):
+            arguments = re.sub(rf"\b{e.draft.steps[old].variable}\b", new.variable, arguments)
+        if e.rng.random() < self.settings.same:
+            return arguments + ")"
+        head = arguments.partition(", ")[0]
+        return f"{head}, " if head != arguments and names_in(head) else arguments + ")"
 
     def _step(
         self,
@@ -200,7 +237,7 @@ class Explorer:
             return None
         arguments = use_results(tail, e.draft.steps)
         known = {step.variable for step in e.draft.steps}
-        free = names_in(f"f({arguments})") - known - {"f", "len"}
+        free = names_in(f"f({arguments})") - known - {"f"}
         return None if free or bind(tool, arguments) is None else arguments
 
     def _execute(self, e: Exploration, arguments: str) -> tuple[Step, Execution]:
@@ -221,8 +258,10 @@ def finish(e: Exploration, coverage: Coverage) -> Draft | None:
     if draft.steps[-1].tool.mutates:
         return replace(draft, flow="none").pruned()
     readable = [step for step in draft.steps if not step.tool.mutates]
-    for flow in coverage.order_flows(e.rng):
-        found = _answers(flow, readable)
+    ends = [step for step in readable if not _is_used(step, readable)]
+    flows = ["combined"] if len(ends) > 1 else [*coverage.order_flows(e.rng), "combined"]
+    for flow in flows:
+        found = [v for v in unshadowed(_answers(flow, ends, readable), e.tools) if _worth(v.value)]
         if found:
             view = e.rng.choice(found)
             chosen = replace(draft, answer=view.source, value=view.value, flow=flow).pruned()
@@ -231,15 +270,14 @@ def finish(e: Exploration, coverage: Coverage) -> Draft | None:
     return None
 
 
-def _answers(flow: str, steps: Sequence[Step]) -> list[Any]:
-    last = steps[-1]
+def _answers(flow: str, ends: Sequence[Step], made: Sequence[Step]) -> Iterator[View]:
     if flow == "combined":
-        ends = [s for s in steps if s is last or not _is_used(s, steps)]
-        return [v for v in combined(list(ends)) if _worth(v.value)]
-    found = [v for v in views(last.variable, last.value) if _worth(v.value)]
+        return combined(ends, made)
+    last = ends[-1]
+    found = list(views(last.variable, last.value))
     if flow == "last":
-        return [v for v in found if v.source == last.variable]
-    return [v for v in found if v.source != last.variable]
+        return iter(found[:1])
+    return iter([*found[1:], *(v for view in found[:2] for v in reckoned(view))])
 
 
 def _is_used(step: Step, steps: Sequence[Step]) -> bool:
@@ -259,10 +297,10 @@ def _is_new(step: Step, draft: Draft) -> bool:
         return False
     if any(step.value == other.value and not isinstance(step.value, bool) for other in draft.steps):
         return False
-    return repr(step.value) not in {ast.unparse(n) for n in _literals(step.arguments)}
+    return str(step.value) not in {str(node.value) for node in _literals(step.arguments)}
 
 
-def _literals(arguments: str) -> list[ast.expr]:
+def _literals(arguments: str) -> list[ast.Constant]:
     tree = ast.parse(f"f({arguments})", mode="eval")
     return [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
 
@@ -289,42 +327,6 @@ class _Replace(ast.NodeTransformer):
             if telling and type(step.value) is type(node.value) and step.value == node.value:
                 return ast.Name(step.variable, ast.Load())
         return node
-
-
-def _flow_into(tool: ToolSpec, steps: Sequence[Step], rng: random.Random) -> str | None:
-    """Forced beginning of a call that an earlier result flows into; None when none fits."""
-    parameters = list(tool.parameters.get("properties", {}))
-    unused = [step for step in steps if not _is_used(step, steps)]
-    rest = variadic(tool)
-    if rest is not None and parameters == [rest]:
-        alike = [
-            s for s in unused if isinstance(s.value, int | float) and fits(s.value, tool, rest)
-        ]
-        if len(alike) > 1:
-            return ", ".join(step.variable for step in alike) + ")"
-    for step in sorted(unused or steps, key=lambda _: rng.random()):
-        found = [
-            (position, name, view.source)
-            for view in views(step.variable, step.value)
-            for position, name in enumerate(parameters)
-            if fits(view.value, tool, name)
-        ]
-        if found:
-            position, name, source = rng.choice(found)
-            first = position == 0 or f"*{name}" in tool.signature
-            end = ")" if len(parameters) == 1 and f"*{name}" not in tool.signature else ", "
-            return source + end if first else f"{name}={source}{end}"
-    return None
-
-
-def _quote(tool: ToolSpec) -> str:
-    """Forced beginning of a call with values of its own: a quote where a text comes first."""
-    first: dict[str, Any] = next(iter(tool.parameters.get("properties", {}).values()), {})
-    return "'" if first.get("type") == "string" else ""
-
-
-def _required(tool: ToolSpec) -> list[str]:
-    return [*tool.parameters.get("required", []), *filter(None, [variadic(tool)])]
 
 
 def _is_complete(opening: str) -> bool:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from selfchallenge.challenger.book import Phrase, PhraseBook, valid_phrase
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 from selfchallenge.challenger.prompts import render
-from selfchallenge.challenger.wording import Phrase, PhraseBook, valid_phrase
 from selfchallenge.environments.base import Environment, ToolSpec
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import opening
@@ -67,7 +67,7 @@ class Phrasing:
         found = self._sample(list(examples.values()))
         book.tried |= set(examples)
         trials = [
-            (phrase, (_fill(phrase, step) + ".", draft.seed, [step]))
+            (phrase, (_asked(phrase, step), draft.seed, [step]))
             for (draft, step, _), phrases in zip(examples.values(), found, strict=True)
             for phrase in phrases
         ]
@@ -180,18 +180,12 @@ class Phrasing:
         return {(step.tool.name, repr(step.value)) for step in steps} <= made
 
 
-_SHOWN = (
+_REQUESTS = (
     (
         "book_table(restaurant: str, people: int) -> str",
         "Reserve a table for a party.",
         ("restaurant", "people"),
-        "I would like a table for {people} at {restaurant}",
-    ),
-    (
-        "days_between(start: str, end: str) -> int",
-        "Return the number of days from one date to another.",
-        ("start", "end"),
-        "how many days lie between {start} and {end}",
+        "reserve a table for {people} at {restaurant}",
     ),
     (
         "delete_note(note_id: str) -> None",
@@ -200,23 +194,50 @@ _SHOWN = (
         "throw the note {note_id} away",
     ),
     (
+        "move_meeting(meeting: str, day: str, hour: int) -> dict[str, Any]",
+        "Move a meeting to another day and hour.",
+        ("meeting", "day", "hour"),
+        "have the meeting {meeting} on {day} at {hour} instead",
+    ),
+)
+_NAMES = (
+    (
+        "days_between(start: str, end: str) -> int",
+        "Return the number of days from one date to another.",
+        ("start", "end"),
+        "the number of days from {start} to {end}",
+    ),
+    (
+        "find_recipes(ingredient: str, minutes: int) -> list[dict[str, Any]]",
+        "Return recipes with an ingredient that take at most so many minutes.",
+        ("ingredient", "minutes"),
+        "the recipes with {ingredient} that are done in {minutes} minutes",
+    ),
+    (
         "largest_file(*names: str) -> str",
         "Return the name of the largest of several files.",
         ("names",),
-        "tell me which of the files {names} is the largest",
+        "the largest of the files {names}",
+    ),
+    (
+        "is_open(shop: str, day: str) -> bool",
+        "Return whether a shop is open on a day.",
+        ("shop", "day"),
+        "whether {shop} is open on {day}",
     ),
 )
-"""Functions of no environment with their requests: what the model is shown to go by."""
+"""Functions of no environment with their phrases: what the model is shown to go by."""
 
 
 def phrase_messages(tool: ToolSpec, given: Sequence[str]) -> tuple[Message, ...]:
     """The conversation that asks for a phrase, examples first."""
-    messages = [Message("system", render("phrase_system.md.j2"))]
-    for signature, description, names, request in _SHOWN:
+    system = "request_system.md.j2" if tool.mutates else "name_system.md.j2"
+    messages = [Message("system", render(system))]
+    for signature, description, names, phrase in _REQUESTS if tool.mutates else _NAMES:
         asked = render(
             "phrase_user.md.j2", signature=signature, description=description, given=names
         )
-        messages += [Message("user", asked), Message("assistant", request)]
+        messages += [Message("user", asked), Message("assistant", phrase)]
     asked = render(
         "phrase_user.md.j2", signature=tool.signature, description=tool.description, given=given
     )
@@ -236,11 +257,13 @@ def _plain_steps(drafts: Iterable[Draft]) -> Iterator[tuple[Draft, Step]]:
                 yield draft, step
 
 
-def _fill(phrase: Phrase, step: Step) -> str:
+def _asked(phrase: Phrase, step: Step) -> str:
+    """The phrase with the values of a call, as a task of its own."""
     bound = bind(step.tool, step.arguments) or {}
-    return phrase.text.format_map(
+    text = phrase.text.format_map(
         {name: ", ".join(ast.unparse(node) for node in nodes) for name, nodes in bound.items()}
     )
+    return f"{text[:1].upper()}{text[1:]}." if step.tool.mutates else f"Tell me {text}."
 
 
 def _same_values(original: str, rewritten: str) -> str | None:

@@ -1,18 +1,19 @@
-"""What can be made of a result: the expressions that carry one call's value into the next.
+"""What can be made of results: the expressions that carry them into the next call or the answer.
 
-Each view is a source expression that both a program can put into words (`wording.py`) and Python
-can run. Views are found by the shape of the value that was really returned, so they hold for any
-environment.
+Each view is a source expression that a program can put into words (`wording.py`) and Python can
+run. Views are found by the shape of the value that was really returned, so they hold for any
+environment. `sorted` stands where one would write `min` or `max`: tools often have those names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from selfchallenge.challenger.draft import Step, names_in
+from selfchallenge.challenger.draft import BUILTINS, Step
 from selfchallenge.environments.base import ToolSpec
 
 MOST_KEYS = 8
@@ -30,27 +31,66 @@ def views(name: str, value: Any) -> Iterator[View]:
     """The value itself and its plain parts, simplest first."""
     yield View(name, value)
     if isinstance(value, dict):
-        for key in list(value)[:MOST_KEYS]:
-            if isinstance(key, str) and _is_scalar(value[key]):
-                yield View(f"{name}[{key!r}]", value[key])
+        yield from _of_mapping(name, value)
     elif isinstance(value, list | tuple) and value:
         yield from _of_sequence(name, value)
     elif isinstance(value, str) and value:
         yield View(f"len({name})", len(value))
+        for letter in dict.fromkeys(c for c in value if c.isalpha()):
+            if value.count(letter) > 1:
+                yield View(f"{name}.count({letter!r})", value.count(letter))
+                break
 
 
-def _of_sequence(name: str, value: list[Any] | tuple[Any, ...]) -> Iterator[View]:
-    first = value[0]
-    if isinstance(first, dict):
-        for key in list(first)[:MOST_KEYS]:
-            if isinstance(key, str) and _is_scalar(first[key]):
-                yield View(f"{name}[0][{key!r}]", first[key])
-    elif _is_scalar(first):
-        yield View(f"{name}[0]", first)
+def _of_mapping(name: str, value: dict[Any, Any]) -> Iterator[View]:
+    for key in list(value)[:MOST_KEYS]:
+        if isinstance(key, str) and _is_scalar(value[key]):
+            yield View(f"{name}[{key!r}]", value[key])
+
+
+def _of_sequence(name: str, value: Sequence[Any]) -> Iterator[View]:
+    if all(isinstance(item, dict) for item in value):
+        yield from _of_records(name, value)
+    elif _is_scalar(value[0]):
+        yield View(f"{name}[0]", value[0])
         if len(value) == 2:
             yield View(f"{name}[1]", value[1])
+        elif all(_is_number(item) for item in value):
+            yield View(f"sorted({name})[0]", min(value))
+            yield View(f"sorted({name})[-1]", max(value))
     if isinstance(value, list):
         yield View(f"len({name})", len(value))
+
+
+def _of_records(name: str, records: Sequence[dict[Any, Any]]) -> Iterator[View]:
+    """The least and the greatest of a figure, and what else holds for the record that has it."""
+    keys = [k for k in list(records[0])[:MOST_KEYS] if isinstance(k, str)]
+    shared = [k for k in keys if all(_is_scalar(record.get(k)) for record in records)]
+    figures = [k for k in shared if all(_is_number(record[k]) for record in records)]
+    for key in figures:
+        ordered = sorted(records, key=lambda record, key=key: record[key])  # type: ignore[misc]
+        for place, end in ((0, ordered[0]), (-1, ordered[-1])):
+            yield View(f"sorted(x[{key!r}] for x in {name})[{place}]", end[key])
+            if sum(record[key] == end[key] for record in records) > 1:
+                continue
+            for other in shared:
+                if other != key:
+                    source = f"sorted({name}, key=lambda x: x[{key!r}])[{place}][{other!r}]"
+                    yield View(source, end[other])
+    for key in shared:
+        if key not in figures and len(records) > 1:
+            yield View(f"[x[{key!r}] for x in {name}]", [record[key] for record in records])
+
+
+def unshadowed(found: Iterable[View], tools: Sequence[ToolSpec]) -> list[View]:
+    """Views that mean what they say although tools may have the names of builtins."""
+    taken = BUILTINS & {tool.name for tool in tools}
+    return [v for v in found if not taken or not taken & _names(v.source)]
+
+
+def _names(source: str) -> set[str]:
+    tree = ast.parse(source, mode="eval")
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def fits(value: Any, tool: ToolSpec, parameter: str) -> bool:
@@ -77,32 +117,102 @@ def _is_kind(value: Any, kind: str) -> bool:
     return kind in python and isinstance(value, python[kind])
 
 
-def combined(steps: list[Step]) -> Iterator[View]:
-    """Comparisons and differences of two results (or plain parts of them) of one kind."""
-    found = [view for step in steps for view in views(step.variable, step.value)]
-    numbers = [v for v in found if isinstance(v.value, int | float) and not _is_bool(v.value)]
-    for one, other in combinations(numbers, 2):
-        if _root(one) == _root(other) or one.value == other.value:
+def reckoned(view: View) -> Iterator[View]:
+    """A figure carried one step further by plain arithmetic."""
+    if _is_number(view.value) and view.value > 0:
+        whole = 10 ** len(str(int(view.value)))
+        yield View(f"{whole} - {view.source}", whole - view.value)
+        yield View(f"{view.source} * 3", view.value * 3)
+
+
+def combined(steps: Sequence[Step], made: Sequence[Step]) -> Iterator[View]:
+    """Several results in one answer: compared, added up, or listed side by side.
+
+    Figures are only compared with figures of the same kind: results of one tool part by part, and
+    results of different tools as they are.
+
+    Args:
+        steps: whose results are combined.
+        made: all calls, which tell what the results are about.
+    """
+    names = labels(steps, made)
+    parts = [list(views(step.variable, step.value)) for step in steps]
+    for row in zip(*parts, strict=False):
+        kinds = {v.source.replace(s.variable, "_") for v, s in zip(row, steps, strict=True)}
+        if len(kinds) > 1:
             continue
-        high, low = (one, other) if one.value > other.value else (other, one)
+        if all(_is_number(view.value) for view in row):
+            yield from _of_figures(row, names)
+        if all(_is_scalar(view.value) for view in row):
+            yield from _side_by_side(row, names)
+    yield from _of_different(parts)
+
+
+def _of_figures(row: Sequence[View], names: Sequence[Any]) -> Iterator[View]:
+    if len({view.value for view in row}) < len(row):
+        return
+    sources = [view.source for view in row]
+    values = [view.value for view in row]
+    yield View(" + ".join(sources), sum(values))
+    yield View(f"sorted([{', '.join(sources)}])[0]", min(values))
+    yield View(f"sorted([{', '.join(sources)}])[-1]", max(values))
+    if len(row) == 2:
+        low, high = sorted(row, key=lambda view: view.value)
         yield View(f"{high.source} - {low.source}", high.value - low.value)
-        yield View(f"{one.source} + {other.source}", one.value + other.value)
-        yield View(f"{one.source} > {other.source}", one.value > other.value)
-    whole = [View(step.variable, step.value) for step in steps]
-    texts = [view for view in whole if isinstance(view.value, str)]
-    for one, other in combinations(texts, 2):
-        yield View(f"{one.source} + {other.source}", one.value + other.value)
-        yield View(f"{one.source} == {other.source}", one.value == other.value)
-    for one, other in combinations(whole, 2):
-        yield View(f"[{one.source}, {other.source}]", [one.value, other.value])
+        if names:
+            first_is_low = row[0].value < row[1].value
+            for sign, wins in (("<", first_is_low), (">", not first_is_low)):
+                source = f"{names[0]!r} if {sources[0]} {sign} {sources[1]} else {names[1]!r}"
+                yield View(source, names[0] if wins else names[1])
 
 
-def _root(view: View) -> str:
-    return min(names_in(view.source) - {"len"})
+def _side_by_side(row: Sequence[View], names: Sequence[Any]) -> Iterator[View]:
+    sources = [view.source for view in row]
+    values = [view.value for view in row]
+    yield View(f"[{', '.join(sources)}]", values)
+    if all(isinstance(value, str) for value in values):
+        yield View(f"' '.join([{', '.join(sources)}])", " ".join(values))
+    if names and all(isinstance(name, str) for name in names):
+        pairs = ", ".join(f"{n!r}: {s}" for n, s in zip(names, sources, strict=True))
+        yield View(f"{{{pairs}}}", dict(zip(names, values, strict=True)))
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+def _of_different(parts: Sequence[Sequence[View]]) -> Iterator[View]:
+    """Results of two tools: listed, and two figures added or subtracted."""
+    for one, other in combinations(parts, 2):
+        scalars = [next((v for v in found if _is_scalar(v.value)), None) for found in (one, other)]
+        a, b = scalars
+        if a is None or b is None:
+            continue
+        yield View(f"[{a.source}, {b.source}]", [a.value, b.value])
+        if _is_number(a.value) and _is_number(b.value) and a.value != b.value:
+            low, high = sorted((a, b), key=lambda view: view.value)
+            yield View(f"{a.source} + {b.source}", a.value + b.value)
+            yield View(f"{high.source} - {low.source}", high.value - low.value)
+
+
+def labels(steps: Sequence[Step], made: Sequence[Step]) -> list[Any]:
+    """What tells results of one tool apart: the one value they go back to that differs."""
+    if len({step.tool.name for step in steps}) > 1:
+        return []
+    named = {step.variable: step for step in made}
+    rows = list(zip(*(list(_values(step, named)) for step in steps), strict=False))
+    differing = [row for row in rows if len(set(map(repr, row))) > 1]
+    distinct = len(differing) == 1 and len(set(map(repr, differing[0]))) == len(steps)
+    return list(differing[0]) if distinct else []
+
+
+def _values(step: Step, named: Mapping[str, Step]) -> Iterator[Any]:
+    """The literals that a result goes back to, through the calls before it."""
+    for node in ast.walk(ast.parse(f"f({step.arguments})", mode="eval")):
+        if isinstance(node, ast.Constant):
+            yield node.value
+        elif isinstance(node, ast.Name) and node.id in named:
+            yield from _values(named[node.id], named)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -1,265 +1,271 @@
-"""Puts a draft into words: one phrase a call, the flow of data resolved, nothing invented.
+"""Puts a draft into words: what each call gives is named, the flow of data resolved, none invented.
 
 A small model that writes an instruction freely invents figures and leaks results; a draft made by
-program from the executed calls is faithful. What the model contributes are *phrases*, one a tool
-and several to choose from, with a slot for each parameter; the program fills the slots.
+program from the executed calls is faithful. What the model contributes are *phrases* (`book.py`),
+which name what a call gives; the program fills their slots, puts one into another where a result
+flows on, and asks the question that the answer's expression stands for.
 """
 
 from __future__ import annotations
 
 import ast
 import random
-import re
-import string
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from selfchallenge.challenger.draft import Draft, Step, bind
-from selfchallenge.environments.base import ToolSpec
+from selfchallenge.challenger.book import PhraseBook
+from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-OPERATORS: Mapping[type, str] = {
-    ast.Add: "plus",
-    ast.Sub: "minus",
-    ast.Mult: "times",
-    ast.Div: "divided by",
-}
+DEEPEST = 2
+"""Results named within one another at most; deeper ones get a sentence of their own."""
 
 
-@dataclass(frozen=True)
-class Phrase:
-    """How a person asks for one call: text with a `{slot}` for each parameter that is given."""
-
-    tool: str
-    text: str
-
-    @property
-    def slots(self) -> frozenset[str]:
-        """Names of the parameters it speaks of."""
-        return frozenset(name for _, name, _, _ in string.Formatter().parse(self.text) if name)
-
-
-@dataclass
-class PhraseBook:
-    """Phrases by tool; a tool without a fitting one is asked for by its documentation."""
-
-    phrases: dict[str, list[Phrase]] = field(default_factory=dict)
-    tried: set[str] = field(default_factory=set)
-
-    def to_json(self) -> dict[str, list[str]]:
-        """Texts by tool, and under `tried` the calls that phrases were looked for."""
-        texts = {tool: [p.text for p in kept] for tool, kept in self.phrases.items()}
-        return {**texts, "tried": sorted(self.tried)}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Sequence[str]]) -> PhraseBook:
-        """The book that `to_json` wrote."""
-        phrases = {
-            tool: [Phrase(tool, text) for text in texts]
-            for tool, texts in stored.items()
-            if tool != "tried"
-        }
-        return cls(phrases, set(stored.get("tried", ())))
-
-    def add(self, phrase: Phrase) -> None:
-        """Keep a phrase, once."""
-        kept = self.phrases.setdefault(phrase.tool, [])
-        if phrase not in kept:
-            kept.append(phrase)
-
-    def choose(self, tool: ToolSpec, given: Sequence[str], rng: random.Random) -> Phrase:
-        """A phrase that speaks of exactly the given parameters."""
-        fitting = [p for p in self.phrases.get(tool.name, ()) if p.slots == frozenset(given)]
-        return rng.choice([*fitting, *fitting, documented(tool, given, rng.choice(ASKING))])
-
-
-ASKING = ("Find", "Work out", "Tell me", "Determine", "Get", "Give me", "I need")
-"""How a person asks for what a tool is documented to return."""
-
-
-def documented(tool: ToolSpec, given: Sequence[str], asking: str = "Find") -> Phrase:
-    """The first sentence of a tool's documentation with its parameters named after it."""
-    first = re.split(r"[.;:(](?:\s|$)|\s\(", tool.description.strip() or tool.name)[0].strip()
-    sentence = first.replace("{", "(").replace("}", ")")
-    sentence = re.sub(r"^(Returns?|Gets?|Gives?|Finds?|Computes?|Calculates?)\b", asking, sentence)
-    return Phrase(tool.name, f"{sentence}: {_named(given)}" if given else sentence)
-
-
-def valid_phrase(text: str, tool: ToolSpec, given: Sequence[str]) -> Phrase | None:
-    """A phrase made of a model's line, None when it does not keep to the form.
-
-    It must have a slot for each given parameter, once, or none at all (then they are named after
-    it), hold no figure and no quoted value of its own, and not name the function.
-    """
-    text = text.strip().strip('"').rstrip(".?!: ").strip()
-    try:
-        slots = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    except ValueError:
-        return None
-    bare = re.sub(r"\{\w+\}", "", text)
-    wrong = (
-        (slots and sorted(slots) != sorted(given))
-        or re.search(r"[\d{}`\"=_*/]|'\w+'", bare) is not None
-        or re.search(rf"\b{tool.name}\b", text) is not None
-        or not 2 <= len(bare.split()) <= 24
-        or not text.isascii()
-    )
-    if wrong:
-        return None
-    return Phrase(tool.name, text if slots else f"{text}: {_named(given)}")
-
-
-def _named(given: Sequence[str]) -> str:
-    if len(given) == 1:
-        return f"{{{given[0]}}}"
-    return ", ".join(f"{name.replace('_', ' ')} {{{name}}}" for name in given)
+class Unsayable(Exception):  # noqa: N818 - not an error but an outcome
+    """An expression has no words."""
 
 
 def word_draft(draft: Draft, book: PhraseBook, rng: random.Random) -> str | None:
     """The instruction of a draft; None when an expression of it has no words."""
-    sentences: list[str] = []
-    for step in draft.steps:
-        said = _say_step(step, draft.steps, book, rng)
-        if said is None:
-            return None
-        sentences.append(said)
-    question = _question(draft, rng)
-    if question is None:
+    try:
+        return _Words(draft, book, rng).instruction()
+    except Unsayable:
         return None
-    return _join(sentences, question, rng)
 
 
-def _say_step(
-    step: Step, steps: Sequence[Step], book: PhraseBook, rng: random.Random
-) -> str | None:
-    bound = bind(step.tool, step.arguments)
-    if bound is None:
-        return None
-    here = steps.index(step)
-    said: dict[str, str] = {}
-    for name, nodes in bound.items():
-        words = [say(node, steps, here) for node in nodes]
-        if any(word is None for word in words):
-            return None
-        said[name] = _listing([word for word in words if word is not None])
-    return book.choose(step.tool, list(bound), rng).text.format_map(said)
+class _Words:
+    """One draft with the phrases chosen for its calls."""
+
+    def __init__(self, draft: Draft, book: PhraseBook, rng: random.Random) -> None:
+        self.draft, self.rng = draft, rng
+        self.steps = draft.steps
+        self.bound = [_bound(step) for step in self.steps]
+        self.phrases = [
+            book.choose(step.tool, list(bound), rng)
+            for step, bound in zip(self.steps, self.bound, strict=True)
+        ]
+        self.nested = self._nested() if rng.random() < 0.8 else set()
+
+    def instruction(self) -> str:
+        told = [i for i in range(len(self.steps)) if i not in self.nested]
+        answer = self.draft.answer
+        # A last result that is the whole answer is asked for, not told and then asked for again.
+        if answer and told and answer == self.steps[told[-1]].variable == self.steps[-1].variable:
+            self.nested.add(told.pop())
+        sentences = [self._sentence(i) for i in told]
+        question = self._question() if answer else ""
+        return " ".join(filter(None, [*_in_order(sentences, self.rng), question]))
+
+    def _nested(self) -> set[int]:
+        """Calls that are named where their result is used."""
+        uses = [names_in(f"f({step.arguments})") for step in self.steps]
+        uses.append(names_in(self.draft.answer))
+        depth: dict[int, int] = {}
+        for i, step in enumerate(self.steps):
+            inner = [
+                depth[j]
+                for j, other in enumerate(self.steps[:i])
+                if other.variable in uses[i] and j in depth
+            ]
+            used = sum(step.variable in names for names in uses)
+            level = 1 + max(inner, default=0)
+            alone = not step.tool.mutates and self.phrases[i].nests
+            if alone and used == 1 and level <= DEEPEST:
+                depth[i] = level
+        return set(depth)
+
+    def _sentence(self, i: int) -> str:
+        said = self._name(i)
+        if self.steps[i].tool.mutates:
+            return said
+        return f"{self.rng.choice(('find', 'work out', 'determine', 'look up'))} {said}"
+
+    def _name(self, i: int) -> str:
+        """The phrase of a call with its slots filled."""
+        said = {
+            name: _listing([self._say(node, i) for node in nodes])
+            for name, nodes in self.bound[i].items()
+        }
+        return self.phrases[i].text.format_map(said)
+
+    def _say(self, node: ast.expr, here: int) -> str:
+        """An expression in words, seen from the call at place `here`."""
+        match node:
+            case ast.Name(id=name):
+                return self._refer(name, here)
+            case ast.Constant() | ast.UnaryOp() | ast.Tuple():
+                return _literal(node)
+            case ast.List(elts=items) | ast.Tuple(elts=items) if names_in(ast.unparse(node)):
+                return _listing([self._say(item, here) for item in items])
+            case ast.List() | ast.Dict():
+                return _literal(node)
+            case ast.Starred(value=inner):
+                return f"the values of {self._say(inner, here)}"
+            case ast.Subscript():
+                return self._part(node, here)
+            case ast.Call():
+                return self._call(node, here)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return f"{self._say(left, here)} {_OPERATORS[type(op)]} {self._say(right, here)}"
+            case ast.ListComp(elt=ast.Subscript(slice=ast.Constant(value=key))):
+                records = self._say(node.generators[0].iter, here)
+                return f"the {_key(key)} of each of {records}"
+        raise Unsayable(ast.unparse(node))
+
+    def _part(self, node: ast.Subscript, here: int) -> str:
+        match node:
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id="sorted"), args=[inner], keywords=[]),
+                slice=place,
+            ):
+                most = _superlative(place, self.rng)
+                match inner:
+                    case ast.GeneratorExp(elt=ast.Subscript(slice=ast.Constant(value=key))):
+                        records = self._say(inner.generators[0].iter, here)
+                        return f"the {most} {_key(key)} among {records}"
+                return f"the {most} of {self._say(inner, here)}"
+            case ast.Subscript(
+                value=ast.Subscript(
+                    value=ast.Call(
+                        func=ast.Name(id="sorted"),
+                        args=[records],
+                        keywords=[ast.keyword(value=ast.Lambda(body=by))],
+                    ),
+                    slice=place,
+                ),
+                slice=ast.Constant(value=key),
+            ) if isinstance(by, ast.Subscript) and isinstance(by.slice, ast.Constant):
+                most, figure = _superlative(place, self.rng), _key(by.slice.value)
+                among = self._say(records, here)
+                return f"the {_key(key)} of the one with the {most} {figure} among {among}"
+            case ast.Subscript(value=whole, slice=ast.Constant(value=int(place_))):
+                where = ORDINALS[place_] if 0 <= place_ < len(ORDINALS) else f"number {place_ + 1}"
+                return f"the {where} entry of {self._say(whole, here)}"
+            case ast.Subscript(value=whole, slice=ast.Constant(value=str(key))):
+                said = self._say(whole, here)
+                return f"the {_key(key)} {'entry ' if len(key) == 1 else ''}of {said}"
+        raise Unsayable(ast.unparse(node))
+
+    def _call(self, node: ast.Call, here: int) -> str:
+        match node:
+            case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name) as inner]):
+                step = next(step for step in self.steps if step.variable == name)
+                said = self._say(inner, here)
+                if isinstance(step.value, str):
+                    return f"the number of characters in {said}"
+                return f"the number of {said.removeprefix('the ')}"
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name() as inner, attr="count"),
+                args=[ast.Constant(value=part)],
+            ):
+                return f"the number of times {part!r} occurs in {self._say(inner, here)}"
+            case ast.Call(
+                func=ast.Attribute(value=ast.Constant(), attr="join"), args=[ast.List(elts=items)]
+            ):
+                return f"{_listing([self._say(i, here) for i in items])}, joined by a space"
+        raise Unsayable(ast.unparse(node))
+
+    def _refer(self, variable: str, here: int) -> str:
+        position = next((i for i, s in enumerate(self.steps) if s.variable == variable), None)
+        if position is None or position >= here:
+            raise Unsayable(variable)
+        if position in self.nested:
+            return self._name(position)
+        told = [i for i in range(here) if i not in self.nested]
+        if len(told) == 1:
+            return "the result"
+        if position == told[-1]:
+            return "the last result"
+        return f"the {ORDINALS[told.index(position)]} result"
+
+    def _question(self) -> str:
+        """What is asked, by the form of the answer's expression."""
+        node = ast.parse(self.draft.answer, mode="eval").body
+        end = len(self.steps)
+        match node:
+            case ast.List(elts=items):
+                listed = _listing([self._say(item, end) for item in items])
+                return f"{self._ask()} {listed}, as a Python list in this order."
+            case ast.Dict(keys=keys, values=values):
+                said = _listing([self._say(value, end) for value in values])
+                names = _listing([_literal(key) for key in keys if key is not None])
+                return f"Give {said} as the values of a dict whose keys are {names}."
+            case ast.IfExp(
+                test=ast.Compare(left=left, ops=[op], comparators=[right]), body=one, orelse=other
+            ):
+                how = self.rng.choice(_LOWER if isinstance(op, ast.Lt) else _HIGHER)
+                a, b = self._say(left, end), self._say(right, end)
+                choice = f"Answer {_literal(one)} or {_literal(other)}."
+                return f"Which is {how}, {a} or {b}? {choice}"
+            case ast.BinOp(left=left, op=ast.Sub(), right=right) if not isinstance(
+                left, ast.Constant
+            ):
+                a, b = self._say(left, end), self._say(right, end)
+                return self.rng.choice(
+                    (
+                        f"How much higher is {a} than {b}?",
+                        f"What is the difference between {a} and {b}?",
+                        f"By how much does {a} exceed {b}?",
+                    )
+                )
+            case ast.BinOp(left=left, op=ast.Sub(), right=right):
+                taken = self._say(right, end)
+                return f"What is left of {_literal(left)} after taking off {taken}?"
+            case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=3)):
+                return f"What is three times {self._say(left, end)}?"
+            case ast.BinOp(op=ast.Add()):
+                parts = [self._say(part, end) for part in _summands(node)]
+                return f"What do {_listing(parts)} add up to?"
+        return self._ask_for(self._say(node, end))
+
+    def _ask_for(self, said: str) -> str:
+        if said.startswith(("the ", "a ", "an ")):
+            return self.rng.choice((f"What is {said}?", f"{self._ask()} {said}."))
+        return f"{self._ask()} {said}."
+
+    def _ask(self) -> str:
+        return self.rng.choice(("Tell me", "I need to know", "Find", "Give me", "Report"))
 
 
-def say(node: ast.expr, steps: Sequence[Step], here: int) -> str | None:
-    """An expression in words, seen from step number `here`; None when there are none for it."""
-    if isinstance(node, ast.Starred):
-        inner = say(node.value, steps, here)
-        return None if inner is None else f"the values of {inner}"
-    if isinstance(node, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.UnaryOp):
-        return _say_literal(node)
-    if isinstance(node, ast.Name):
-        return _refer(node.id, steps, here)
-    if isinstance(node, ast.Subscript):
-        return _say_part(node, steps, here)
-    if isinstance(node, ast.Call):
-        return _say_length(node, steps, here)
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = say(node.left, steps, here), say(node.right, steps, here)
-        return f"{left} {OPERATORS[type(node.op)]} {right}" if left and right else None
-    return None
+_OPERATORS = {ast.Add: "plus", ast.Sub: "minus", ast.Mult: "times", ast.Div: "divided by"}
+_LOWER, _HIGHER = ("lower", "smaller", "less"), ("higher", "larger", "more")
 
 
-def _say_literal(node: ast.expr) -> str | None:
+def _superlative(place: ast.expr, rng: random.Random) -> str:
+    low = ast.unparse(place) == "0"
+    return rng.choice(("lowest", "smallest") if low else ("highest", "largest"))
+
+
+def _summands(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_summands(node.left), node.right]
+    return [node]
+
+
+def _bound(step: Step) -> dict[str, list[ast.expr]]:
+    found = bind(step.tool, step.arguments)
+    if found is None:
+        raise Unsayable(step.source)
+    return found
+
+
+def _literal(node: ast.expr) -> str:
     try:
         return repr(ast.literal_eval(node))
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise Unsayable(ast.unparse(node)) from error
 
 
-def _say_part(node: ast.Subscript, steps: Sequence[Step], here: int) -> str | None:
-    if not isinstance(node.slice, ast.Constant):
-        return None
-    whole = say(node.value, steps, here)
-    if whole is None:
-        return None
-    key = node.slice.value
-    if isinstance(key, int):
-        where = ORDINALS[key] if 0 <= key < len(ORDINALS) else f"number {key + 1}"
-        return f"the {where} entry of {whole}"
-    return (
-        f"the {str(key).replace('_', ' ')} of {whole}"
-        if len(str(key)) > 1
-        else (f"the {key!r} entry of {whole}")
-    )
+def _key(key: object) -> str:
+    text = str(key)
+    return text.replace("_", " ") if len(text) > 1 else repr(text)
 
 
-def _say_length(node: ast.Call, steps: Sequence[Step], here: int) -> str | None:
-    if not (isinstance(node.func, ast.Name) and node.func.id == "len" and len(node.args) == 1):
-        return None
-    whole = say(node.args[0], steps, here)
-    return None if whole is None else f"the length of {whole}"
-
-
-def _refer(variable: str, steps: Sequence[Step], here: int) -> str | None:
-    position = next((i for i, step in enumerate(steps) if step.variable == variable), None)
-    if position is None or position >= here:
-        return None
-    if len(steps) == 1 or (position == here - 1 and here < len(steps)):
-        return "the result"
-    if position == len(steps) - 1:
-        return "the last result"
-    return f"the {ORDINALS[position]} result"
-
-
-def _question(draft: Draft, rng: random.Random) -> str | None:
-    """What to answer with; empty when the task asks for no answer."""
-    if not draft.answer:
-        return ""
-    node = ast.parse(draft.answer, mode="eval").body
-    end = len(draft.steps)
-    if isinstance(node, ast.Name) and node.id == draft.steps[-1].variable:
-        return rng.choice(_PLAIN_QUESTIONS if end == 1 else _LAST_QUESTIONS)
-    if isinstance(node, ast.Compare):
-        return _comparison(node, draft, end)
-    if isinstance(node, ast.List):
-        items = [say(item, draft.steps, end) for item in node.elts]
-        if any(item is None for item in items):
-            return None
-        return f"Answer with a Python list of {_listing([i for i in items if i is not None])}"
-    said = say(node, draft.steps, end)
-    return (
-        None
-        if said is None
-        else rng.choice(("What is {}?", "Answer with {}", "Tell me {}")).format(said)
-    )
-
-
-def _comparison(node: ast.Compare, draft: Draft, end: int) -> str | None:
-    left, right = (say(part, draft.steps, end) for part in (node.left, node.comparators[0]))
-    if left is None or right is None:
-        return None
-    how = "equal to" if isinstance(node.ops[0], ast.Eq) else "greater than"
-    return f"Is {left} {how} {right}? Answer True or False"
-
-
-_PLAIN_QUESTIONS = ("What is the result?", "Answer with the result", "Give me just the result", "")
-_LAST_QUESTIONS = (
-    "What is the final result?",
-    "Answer with the last result",
-    "Tell me what comes out at the end",
-    "Give me the final value",
-)
-
-
-def _join(sentences: list[str], question: str, rng: random.Random) -> str:
-    style = rng.choice(("then", "numbered", "commas")) if len(sentences) > 1 else "then"
-    if style == "numbered":
-        lines = [f"({i}) {_lower(s)}" for i, s in enumerate(sentences, 1)]
-        text = "Do the following: " + "; ".join(lines) + "."
-    elif style == "commas":
-        text = _upper(", then ".join(_lower(s) for s in sentences)) + "."
-    else:
-        rest = [
-            f"{rng.choice(('Then', 'Next,', 'After that,'))} {_lower(s)}." for s in sentences[1:]
-        ]
-        text = " ".join([f"{_upper(sentences[0])}.", *rest])
-    end = question if not question or question.endswith("?") else f"{question}."
-    return f"{text} {end}".strip()
+def _in_order(sentences: Sequence[str], rng: random.Random) -> list[str]:
+    if len(sentences) < 2:
+        return [f"{_upper(s)}." for s in sentences]
+    first = rng.choice(("First", "To begin with,"))
+    later = [f"{rng.choice(('Then', 'Next,', 'After that,'))} {s}." for s in sentences[1:]]
+    return [f"{first} {sentences[0]}.", *later]
 
 
 def _listing(words: Sequence[str]) -> str:
@@ -268,7 +274,3 @@ def _listing(words: Sequence[str]) -> str:
 
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _lower(text: str) -> str:
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]

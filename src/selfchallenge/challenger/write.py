@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
 from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
 from selfchallenge.challenger.phrases import PhraseSettings, Phrasing
 from selfchallenge.challenger.verify import failures_of, verifier_of_answer, verifier_of_state
-from selfchallenge.challenger.wording import PhraseBook, word_draft
+from selfchallenge.challenger.wording import word_draft
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
@@ -183,6 +184,7 @@ def _failed(e: Exploration, stage: str, evidence: str, draft: Draft | None = Non
         evidence=evidence,
         writer="staged",
         tools=tuple(step.tool.name for step in draft.steps),
+        shape=e.shape.name,
         flow=draft.flow,
         tokens=e.tokens,
     )
@@ -195,6 +197,7 @@ def _candidate(e: Exploration, draft: Draft, task: CodeAsTask) -> Candidate:
         task=task,
         writer="staged",
         tools=tuple(step.tool.name for step in draft.steps),
+        shape=e.shape.name,
         flow=draft.flow,
         tokens=e.tokens,
     )

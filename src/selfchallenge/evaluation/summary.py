@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from selfchallenge.episode import Episode
+from selfchallenge.episode import HINTED, Episode
 from selfchallenge.evaluation.metrics import compare, score
 from selfchallenge.runs.store import RunFiles
 
@@ -15,12 +15,14 @@ def summarise(run: RunFiles) -> dict[str, Any]:
     """The summary of a run directory, also of one that stopped on the way.
 
     `before`, `after` and `paired` are None until they have been measured; `pass@1` is the verifier
-    alone, `grounded` the full reward.
+    alone, `grounded` the full reward. `episodes` are the executor's own attempts, `hinted` those
+    with the example solution in view (None without any).
     """
     manifest = run.read_json("run.json")
     candidates = run.read("candidates.jsonl")
     verdicts = [line["verdict"] for line in run.read("verdicts.jsonl")]
     episodes = run.read("episodes.jsonl", Episode)
+    hinted = any(episode.meta.get(HINTED) for episode in episodes)
     scores = run.read("scores.jsonl", Episode)
     stages = _stages(run.read("stages.jsonl"))
     accepted = len(run.read("tasks.jsonl"))
@@ -34,10 +36,8 @@ def summarise(run: RunFiles) -> dict[str, Any]:
         "isolation": manifest["isolation"],
         "seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
         "tasks": {"attempted": len(candidates), "accepted": accepted},
-        "episodes": {
-            "count": len(episodes),
-            "successes": sum(episode.reward == 1.0 for episode in episodes),
-        },
+        "episodes": _rewarded(e for e in episodes if not e.meta.get(HINTED)),
+        "hinted": _rewarded(e for e in episodes if e.meta.get(HINTED)) if hinted else None,
         "before": _score(scores, "before"),
         "after": _score(scores, "after"),
         "paired": _paired(phases["before"], phases["after"]),
@@ -50,6 +50,11 @@ def summarise(run: RunFiles) -> dict[str, Any]:
         "rejections": _rejections(candidates, verdicts),
         "stages": stages,
     }
+
+
+def _rewarded(episodes: Iterable[Episode]) -> dict[str, int]:
+    rewards = [episode.reward for episode in episodes]
+    return {"count": len(rewards), "successes": sum(reward == 1.0 for reward in rewards)}
 
 
 def _outcomes(

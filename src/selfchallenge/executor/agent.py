@@ -8,6 +8,7 @@ model; nothing that a model writes can make it raise.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import jinja2
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import Call, Episode, StopReason, Turn
+from selfchallenge.episode import HINTED, Call, Episode, StopReason, Turn
 from selfchallenge.errors import SandboxError
 from selfchallenge.executor.actions import parse_action, read_answer, show_observation
 from selfchallenge.executor.reward import judge
@@ -47,12 +48,22 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A task to be attempted: the task, its verdict as the reference, and which attempt it is."""
+    """A task to be attempted: the task, its verdict as the reference, and which attempt it is.
+
+    Attributes:
+        task: what is to be done.
+        reference: its verdict, which the attempt is judged by.
+        attempt: number of the attempt at this task within the phase, from 0.
+        seed: random seed of the attempt.
+        hinted: show the example solution with the task. Only ever for training: the learner reads
+            the attempt as if the task had been put without it (`learner.samples.without_hint`).
+    """
 
     task: CodeAsTask
     reference: Verdict
     attempt: int = 0
     seed: int = 0
+    hinted: bool = False
 
 
 def system_prompt(environment: type[Environment], seed: str | None) -> str:
@@ -62,8 +73,17 @@ def system_prompt(environment: type[Environment], seed: str | None) -> str:
     )
 
 
-def opening(environment: type[Environment], seed: str | None, instruction: str) -> list[Message]:
-    """The conversation before the agent's first reply: the system turn, the example, the task."""
+def opening(
+    environment: type[Environment], seed: str | None, instruction: str, hint: str = ""
+) -> list[Message]:
+    """The conversation before the agent's first reply: the system turn, the example, the task.
+
+    Args:
+        environment: where the task is.
+        seed: which part of its world it is about.
+        instruction: the task.
+        hint: source of a solution to be shown with the task, empty for none.
+    """
     messages = [Message("system", system_prompt(environment, seed))]
     example = environment.demonstration(seed)
     if example is not None:
@@ -73,12 +93,19 @@ def opening(environment: type[Environment], seed: str | None, instruction: str) 
             Message("user", OUTPUT + example.output),
             Message("assistant", example.answer),
         ]
-    return [*messages, Message("user", task_prompt(instruction))]
+    return [*messages, Message("user", task_prompt(instruction, hint))]
 
 
-def task_prompt(instruction: str) -> str:
-    """How a task is put to the agent."""
-    return _template("task.md.j2").render(instruction=instruction)
+def task_prompt(instruction: str, hint: str = "") -> str:
+    """How a task is put to the agent, with the source of a solution when it is to be hinted at."""
+    return _template("task.md.j2").render(instruction=instruction, hint=hint.strip())
+
+
+def hint_of(task: CodeAsTask) -> str:
+    """The example solution in the form of an action: it prints its answer."""
+    if not re.search(r"^answer\s*=", task.solution, re.MULTILINE):
+        return task.solution.strip()
+    return f"{task.solution.strip()}\nprint(answer)"
 
 
 def render(name: str, **values: Any) -> str:
@@ -124,7 +151,8 @@ class Attempt:
 
     def __post_init__(self) -> None:
         task = self.assignment.task
-        for message in opening(self.environment, task.seed, task.instruction):
+        hint = hint_of(task) if self.assignment.hinted else ""
+        for message in opening(self.environment, task.seed, task.instruction, hint):
             self._say(message.role, message.content)
 
     def prompt(self) -> Prompt:
@@ -186,6 +214,7 @@ class Attempt:
             completion_tokens=self.completion_tokens,
             seconds=round(self.seconds, 3),
             isolation=self.sandbox.isolation,
+            meta={HINTED: True} if self.assignment.hinted else {},
         )
 
     def _judge(self, answer: Any) -> tuple[float, bool, str]:

@@ -24,12 +24,19 @@ from selfchallenge.errors import StageError, StorageError
 from selfchallenge.learner import adapters
 from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.checkpoints import load_state, publish, save_state
-from selfchallenge.learner.samples import Sample, SampleSet, samples_from, select_successes
+from selfchallenge.learner.samples import (
+    Sample,
+    SampleSet,
+    samples_from,
+    select_successes,
+    without_hint,
+)
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.learner.step import (
     backward,
     check_supported,
     resolve_precision,
+    return_freed_memory,
     training,
     update,
 )
@@ -139,6 +146,7 @@ def train_rft(
     dtype = resolve_precision(settings.precision, model.module.device)
     run = _Run(model, directory, settings, chosen, dtype)
     model.forget()
+    return_freed_memory()
     if directory.exists():
         return run.load()
     check_supported(model.module, chosen.samples)
@@ -146,7 +154,7 @@ def train_rft(
 
 
 def _choose(episodes: Iterable[Episode], settings: RftSettings) -> SampleSet:
-    attempts = [episode for episode in episodes if episode.phase == "train"]
+    attempts = without_hint(episode for episode in episodes if episode.phase == "train")
     chosen = samples_from(select_successes(attempts, settings.per_task), settings.max_length)
     if chosen.samples:
         return chosen

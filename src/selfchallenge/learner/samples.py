@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfchallenge.episode import Episode
+from selfchallenge.episode import HINTED, Episode, Turn
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,49 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
             taken[episode.task] += 1
             chosen.append(episode)
     return chosen
+
+
+def without_hint(episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes with every hinted one put as if the task had been asked without the hint.
+
+    What was sampled stays, token for token; what stands before the first sampled token is taken
+    from an attempt at the same task that had no hint, so nothing is tokenised again (learning from
+    one's own verified explanation of a known answer: Zelikman et al. 2022, STaR, section 3.1). A
+    hinted episode whose task was never attempted without the hint is left out.
+    """
+    episodes = list(episodes)
+    plain = {
+        e.task: e
+        for e in reversed(episodes)
+        if e.phase == "train" and not e.meta.get(HINTED) and _first(e) is not None
+    }
+    return [
+        e if not e.meta.get(HINTED) else _retold(e, plain[e.task])
+        for e in episodes
+        if not e.meta.get(HINTED) or (e.task in plain and _first(e) is not None)
+    ]
+
+
+def _first(episode: Episode) -> int | None:
+    """Place of the first turn that has tokens."""
+    return next((i for i, turn in enumerate(episode.turns) if turn.token_ids), None)
+
+
+def _retold(hinted: Episode, plain: Episode) -> Episode:
+    here, there = _first(hinted), _first(plain)
+    if here is None or there is None:
+        raise ValueError("only episodes with tokens can be retold")
+    asked, reply = plain.turns[there], hinted.turns[here]
+    given = asked.token_ids[: len(asked.token_ids) - len(asked.logprobs)]
+    sampled = reply.token_ids[len(reply.token_ids) - len(reply.logprobs) :]
+    first = Turn(
+        role="assistant",
+        content=reply.content,
+        token_ids=given + sampled,
+        logprobs=reply.logprobs,
+    )
+    turns = (*plain.turns[:there], first, *hinted.turns[here + 1 :])
+    return hinted.model_copy(update={"turns": turns})
 
 
 def _identity(episode: Episode) -> object:

@@ -104,11 +104,11 @@ def backward(
         total += loss.item()
         read += len(packed.ids)
         del loss
-        _return_freed_memory()
+        return_freed_memory()
     return total, read
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Give freed blocks back to the system; glibc would keep gigabytes of them in fragments."""
     trim = _malloc_trim()
     if trim is not None:

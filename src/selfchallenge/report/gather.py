@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from selfchallenge.episode import HINTED
 from selfchallenge.runs.store import RunFiles
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -72,6 +73,8 @@ class Funnel:
     unchecked: int
     rollouts: int
     successes: int
+    hinted: int
+    hinted_successes: int
     tasks_solved: int
     reasons: Mapping[str, int]
 
@@ -114,7 +117,8 @@ class RunView:
     @property
     def episodes(self) -> int:
         """Episodes that the run holds."""
-        return self.funnel.rollouts + sum(n for _, n in self.rates.values())
+        trained = self.funnel.rollouts + self.funnel.hinted
+        return trained + sum(n for _, n in self.rates.values())
 
 
 @dataclass
@@ -141,12 +145,14 @@ def gather(run: RunFiles, heldout: Mapping[str, CodeAsTask]) -> RunView:
         RecordError: a file of the run is damaged.
         StorageError: a file cannot be read.
     """
-    rollouts = _Tally.of(run.scan("episodes.jsonl"))
+    rollouts = _Tally.of(e for e in run.scan("episodes.jsonl") if not _is_hinted(e))
+    hinted = _Tally.of(e for e in run.scan("episodes.jsonl") if _is_hinted(e))
     scores = _Tally.of(run.scan("scores.jsonl"))
-    accepted, rejected, funnel = _tasks(run, rollouts)
+    accepted, rejected, funnel = _tasks(run, rollouts, hinted)
     keys = _paired_keys(scores)
-    wins = _spread([key for key, won in rollouts.earned.items() if won], ROLLOUTS)
-    misses = _spread([key for key, won in rollouts.earned.items() if not won], ROLLOUTS)
+    earned = rollouts.earned | hinted.earned
+    wins = _spread([key for key, won in earned.items() if won], ROLLOUTS)
+    misses = _spread([key for key, won in earned.items() if not won], ROLLOUTS)
     trained = _episodes(run, "episodes.jsonl", {*wins, *misses})
     chosen = {change: _spread(tasks, PAIRS[change]) for change, tasks in keys.items()}
     wanted = {(p, t, 0) for tasks in chosen.values() for t in tasks for p in ("before", "after")}
@@ -176,7 +182,13 @@ def gather(run: RunFiles, heldout: Mapping[str, CodeAsTask]) -> RunView:
     )
 
 
-def _tasks(run: RunFiles, rollouts: _Tally) -> tuple[list[Accepted], list[Rejected], Funnel]:
+def _is_hinted(episode: Mapping[str, Any]) -> bool:
+    return bool((episode.get("meta") or {}).get(HINTED))
+
+
+def _tasks(
+    run: RunFiles, rollouts: _Tally, hinted: _Tally
+) -> tuple[list[Accepted], list[Rejected], Funnel]:
     candidates = {line["candidate"]: line for line in run.scan("candidates.jsonl")}
     verdicts = {
         line["candidate"]: Verdict.model_validate(line["verdict"])
@@ -203,6 +215,8 @@ def _tasks(run: RunFiles, rollouts: _Tally) -> tuple[list[Accepted], list[Reject
             unchecked=sum(number not in verdicts for number in complete),
             rollouts=len(rollouts.earned),
             successes=sum(successes.values()),
+            hinted=len(hinted.earned),
+            hinted_successes=sum(hinted.earned.values()),
             tasks_solved=len(successes),
             reasons=dict(Counter(item.reason for item in rejected).most_common()),
         ),

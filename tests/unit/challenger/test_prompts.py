@@ -1,11 +1,11 @@
 """No prompt, drafting phrase or worked example holds a held-out task."""
 
+import ast
 import re
 from importlib.resources import files
 
 import pytest
 
-from selfchallenge.challenger import phrases, wording
 from selfchallenge.environments.calculation.demonstrations import DEMONSTRATIONS
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.evaluation.suite import held_out_tasks
@@ -26,8 +26,13 @@ def shown_texts() -> list[str]:
         for file in files(package.rpartition(".")[0]).joinpath(package.rpartition(".")[2]).iterdir()
         if file.name.endswith(ending)
     ]
-    texts += [request for *_, request in phrases._SHOWN]
-    texts += [*wording._PLAIN_QUESTIONS, *wording._LAST_QUESTIONS]
+    texts += [
+        node.value
+        for source in files("selfchallenge.challenger").iterdir()
+        if source.name.endswith(".py")
+        for node in ast.walk(ast.parse(source.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     texts += [f"{d.instruction} {d.thought} {d.code}" for d in DEMONSTRATIONS.values()]
     return texts
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfchallenge.episode import Episode, Turn
-from selfchallenge.learner.samples import Sample, samples_from, select_successes
+from selfchallenge.learner.samples import Sample, samples_from, select_successes, without_hint
 
 
 def spoken(ids, sampled):
@@ -96,3 +96,30 @@ def test_the_same_sequence_counts_once_also_without_tokens():
 def test_a_task_gives_its_first_successes_whatever_the_order(keys):
     chosen: list[Episode] = select_successes([make_episode(t, a) for t, a in keys], 2)
     assert [(e.task, e.attempt) for e in chosen] == [(t, a) for t in "abc" for a in (0, 1)]
+
+
+def hinted(turns, **meta):
+    return with_turns(*turns).model_copy(update={"meta": {"hinted": True, **meta}, "attempt": 7})
+
+
+def test_a_hinted_episode_is_read_as_if_the_task_had_no_hint():
+    asked = Turn(role="user", content="task")
+    plain = with_turns(asked, spoken((1, 2, 3, 50, 51), 2))
+    told = [
+        Turn(role="user", content="task and hint"),
+        spoken((1, 2, 9, 9, 3, 60, 61, 62), 3),
+        Turn(role="user", content="output"),
+        spoken((4, 70), 1),
+    ]
+    kept, retold = without_hint([plain, hinted(told)])
+    assert kept == plain
+    assert [turn.content for turn in retold.turns] == ["task", "x", "output", "x"]
+    (sample,) = samples_from([retold], 100).samples
+    assert sample.ids == (1, 2, 3, 60, 61, 62, 4, 70)
+    assert sample.mask == (False, False, False, True, True, True, False, True)
+    assert retold.reward == plain.reward
+
+
+def test_a_hinted_episode_without_an_unhinted_one_is_left_out():
+    other = with_turns(spoken((1, 2), 1)).model_copy(update={"task": "another"})
+    assert without_hint([hinted([spoken((1, 9, 2), 1)]), other]) == [other]
