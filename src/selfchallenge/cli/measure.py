@@ -53,6 +53,7 @@ Subset = Annotated[str, typer.Option(help="Of airline: all, or the paper's 30.")
 Policy = Annotated[
     bool, typer.Option("--policy/--no-policy", help="Of tau-bench: whether agents see the policy.")
 ]
+Tokens = Annotated[int, typer.Option(min=1, help="Of a benchmark: tokens of a reply at most.")]
 UserModel = Annotated[
     str, typer.Option(help="Who plays the user: scripted:user, or any model (see --model).")
 ]
@@ -74,6 +75,7 @@ def evaluate(
     split: Split = "test",
     subset: Subset = "all",
     policy: Policy = True,
+    tokens: Tokens = 512,
     user_model: UserModel = "scripted:user",
     out: Kept = None,
     compare: Other = None,
@@ -98,7 +100,7 @@ def evaluate(
         min_isolation=min_isolation,
         trials=trials,
     )
-    options = _options(steps, actions, checker, feedback, prompt, split, subset, policy)
+    options = _options(steps, actions, checker, feedback, prompt, split, subset, policy, tokens)
     found = _measure(env, tasks, data, settings, options, user_model, out, compare)
     print(json.dumps({**found, "tasks": tasks}) if as_json else as_text(found))
 

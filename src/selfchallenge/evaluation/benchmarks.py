@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,10 @@ from selfchallenge.runs.store import RunDirectory, read_records
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, content_hash
 
+ORACLE = "scripted:oracle"
+"""The double that replays the ground truth."""
+UNCUT = 1 << 16
+"""Tokens of the double's replies at most; its tokens are bytes."""
 MOST_COMPARED = 4
 """Trials that papers give pass@k and pass^k for, beside those that were made."""
 
@@ -102,7 +106,7 @@ def measure(
         found_set, double = tasks, tasks.oracle
     else:
         found_set, double = TestSet(pairs=references(tasks, environment, sandbox)), None
-    how = _with_steps(how, found_set.steps)
+    how = _limited(how, found_set.limits, spec)
     with (
         _new_folder(out) as folder,
         closing(_model(spec, tasks, double, how.batch)) as model,
@@ -150,10 +154,10 @@ def measure(
     return found
 
 
-def _with_steps(how: Measuring, steps: int | None) -> Measuring:
-    if steps is None:
-        return how
-    return replace(how, settings=replace(how.settings, max_steps=steps))
+def _limited(how: Measuring, limits: Mapping[str, int], spec: str) -> Measuring:
+    """The limits of the set over those of the settings; the double is not cut short."""
+    chosen = {**limits, **({"max_tokens": UNCUT} if limits and spec == ORACLE else {})}
+    return replace(how, settings=replace(how.settings, **chosen))
 
 
 def _model(
@@ -162,7 +166,7 @@ def _model(
     double: Callable[[], Model] | None,
     batch: int,
 ) -> Model:
-    if spec != "scripted:oracle":
+    if spec != ORACLE:
         return load_model(spec, batch=batch)
     if double is not None:
         return double()
@@ -243,11 +247,12 @@ def _scores(outcomes: Outcomes) -> dict[str, Any]:
 def as_text(found: dict[str, Any]) -> str:
     """What `measure` found, in a few lines."""
     low, high = found["ci95"]
-    lines = [
+    first = (
         f"Pass@1 {found['pass@1']:.1%} (95 % interval {low:.1%} to {high:.1%}; {found['n']} tasks, "
         f"{found['attempts']} attempts each); grounded {found['grounded']['pass@1']:.1%}; "
         f"doing nothing {found['noop_floor']:.1%}"
-    ]
+    )
+    lines = [first]
     for name in (name for name in found if name.startswith(("pass@", "pass^"))):
         if f"{name}_ci95" in found:
             low, high = found[f"{name}_ci95"]

@@ -126,8 +126,11 @@ def as_table(entries: Sequence[dict[str, Any]]) -> str:
         for name in ("environment", "tasks", "model", "n", "attempts")
     ]
     figures = dict.fromkeys(n for e in entries for n in e if n.startswith(("pass@", "pass^")))
-    for name in (name for name in figures if not name.endswith("_ci95")):
-        rows.append((name, [_figure(entry, name) for entry in entries]))
+    rows += [
+        (name, [_figure(entry, name) for entry in entries])
+        for name in figures
+        if not name.endswith("_ci95")
+    ]
     rows.append(("doing nothing", [_share(entry.get("noop_floor")) for entry in entries]))
     rows.append(
         ("difference to the first", [_difference(entry.get("paired")) for entry in entries])

@@ -27,6 +27,8 @@ from selfchallenge.task import CodeAsTask, Verdict
 NAMES = ("m3tooleval", "tau-bench")
 STEPS = 15
 """Replies an episode at most, as in the paper; M3ToolEval itself takes 10, tau-bench 30."""
+TOKENS = 512
+"""Tokens a reply at most, as in M3ToolEval."""
 
 Pairs = Sequence[tuple[CodeAsTask, Verdict]]
 
@@ -42,6 +44,7 @@ class SetOptions:
         split: of tau-bench: `test`, for retail also `dev` and `train`.
         subset: of tau-bench's airline: `all`, or the `paper`'s 30.
         policy: whether tau-bench's policy is shown beside the tools.
+        tokens: tokens a reply at most.
     """
 
     steps: int = STEPS
@@ -52,6 +55,7 @@ class SetOptions:
     split: str = "test"
     subset: Literal["all", "paper"] = "all"
     policy: bool = True
+    tokens: int = TOKENS
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class TestSet:
         ways: how attempts are made.
         idle_ways: how they are made when nothing is done, for the floor.
         oracle: a double that replays the ground truth.
-        steps: replies an episode at most; None leaves it to the settings.
+        limits: fields of `AgentSettings` that the set decides.
         facts: what a score says of how it was measured.
     """
 
@@ -72,7 +76,7 @@ class TestSet:
     ways: Ways = field(default_factory=Ways)
     idle_ways: Ways = field(default_factory=Ways)
     oracle: Callable[[], Model] | None = None
-    steps: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,6 +106,10 @@ def benchmark_set(
     if name == "m3tooleval":
         return _m3tooleval(environment, environment.data, options)
     return _tau_bench(environment, environment.data, options, user)
+
+
+def _limits(options: SetOptions) -> dict[str, int]:
+    return {"max_steps": options.steps, "max_tokens": options.tokens}
 
 
 def stand_in(environment: str, seed: str | None, instruction: str, name: str) -> CodeAsTask:
@@ -147,12 +155,11 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         return QuestionAttempt(*given, question=question, rules=rules)
 
     ways = Ways(begin=begin, stop=questions.stop_pattern(rules))
-    facts = {
+    facts: dict[str, Any] = {
         "checker": rules.checker,
         "feedback": rules.feedback,
         "actions": rules.actions,
         "prompt": rules.prompt,
-        "max_steps": options.steps,
     }
     if rules.checker == "fair":
         facts["checker_differences"] = list(DIFFERENCES)
@@ -161,7 +168,7 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         ways=ways,
         idle_ways=ways,
         oracle=partial(questions.replayer, found),
-        steps=options.steps,
+        limits=_limits(options),
         facts=facts,
     )
 
@@ -230,13 +237,12 @@ def desk_set(
         ways=ways(player),
         idle_ways=ways(ScriptedUser()),
         oracle=partial(conversations.replayer, tasks, options.actions),
-        steps=options.steps,
+        limits=_limits(options),
         facts={
             **facts,
             "subset": options.subset,
             "actions": options.actions,
             "policy_shown": options.policy,
             "user": player.name,
-            "max_steps": options.steps,
         },
     )
