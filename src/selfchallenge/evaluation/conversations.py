@@ -9,15 +9,13 @@ from typing import Any
 
 from selfchallenge.episode import Episode, StopReason
 from selfchallenge.evaluation.tau_bench import (
-    RESPOND,
-    TERMINATING,
     Action,
     BenchmarkTask,
     Grader,
     outputs_given,
 )
 from selfchallenge.executor.talk import Conversation
-from selfchallenge.executor.user import PORTIONS, portions
+from selfchallenge.executor.user import CONSENT, PORTIONS, portions
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.scripted import ScriptedModel
 
@@ -68,28 +66,26 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def replayer(tasks: Sequence[BenchmarkTask], actions: str) -> ScriptedModel:
+def replayer(
+    tasks: Sequence[BenchmarkTask], changing: frozenset[str], actions: str
+) -> ScriptedModel:
     """A double that listens to a scripted user, replays the ground truth and tells the outputs.
 
-    Tools that end an episode are left out, as the benchmark does when it grades.
+    Only what changes the database is replayed: some ground truths look up more than an episode has
+    steps for. Tools that end an episode are left out, as the benchmark does when it grades.
     """
-    known: dict[str, BenchmarkTask] = {}
-    for task in tasks:
-        known.setdefault(" ".join(portions(task.instruction, PORTIONS)), task)
+    known = {" ".join(portions(task.instruction, PORTIONS)): task for task in tasks}
 
     def reply(prompt: Prompt) -> str:
-        told, done, whole = "", 0, None
-        for message in prompt.messages[1:]:
-            if whole is not None:
-                done += message.role == "assistant"
-            elif message.role == "user":
-                told = f"{told} {message.content}".strip()
-                whole = known.get(told)
-        if whole is None:
-            return "Go on."
-        todo = [a for a in whole.actions if a.name not in (*TERMINATING, RESPOND)]
+        said = [message.content for message in prompt.messages[1:] if message.role == "user"]
+        if CONSENT not in said:
+            return "Is there more?"
+        at = said.index(CONSENT)
+        task = known[" ".join(said[:at])]
+        todo = [action for action in task.actions if action.name in changing]
         steps = [_json(a) for a in todo] if actions == "json" else [_code(todo)] if todo else []
-        return steps[done] if done < len(steps) else f"Done. {' '.join(whole.outputs)}"
+        done = len(said) - at - 1
+        return steps[done] if done < len(steps) else f"Done. {' '.join(task.outputs)}"
 
     return ScriptedModel("oracle", reply)
 

@@ -12,12 +12,12 @@ import jinja2
 
 from selfchallenge.environments.base import Environment, describe_tools
 from selfchallenge.episode import Episode, StopReason
-from selfchallenge.errors import SandboxError, ToolError
+from selfchallenge.errors import SandboxError, ToolError, UsageError
 from selfchallenge.evaluation import m3tooleval
 from selfchallenge.evaluation.m3tooleval import CHECKERS, Checker, Parsed, Question
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import Attempt, opening
-from selfchallenge.models.base import Completion, Message, Prompt
+from selfchallenge.models.base import Message, Prompt
 from selfchallenge.models.scripted import ScriptedModel
 
 PromptStyle = Literal["benchmark", "own"]
@@ -69,16 +69,6 @@ class QuestionAttempt(Attempt):
         for message in question_opening(self.environment, self.question, self.rules):
             self._say(message.role, message.content)
 
-    def advance(self, reply: Completion) -> None:
-        """Take one reply: an action, an answer, or neither, which costs a turn."""
-        self._record(reply)
-        if reply.finish == "context":
-            self.stop = StopReason.CONTEXT
-            return
-        self._take(self._read(reply.text))
-        if self.stop is None and self.steps >= self.settings.max_steps:
-            self.stop = StopReason.STEPS
-
     def finish(self) -> Episode:
         """Judge the attempt and write it down under the task's name."""
         episode = super().finish()
@@ -90,7 +80,9 @@ class QuestionAttempt(Attempt):
         code = parse_action(text)
         return Parsed(answer=text.strip()) if code is None else Parsed(action=code)
 
-    def _take(self, found: Parsed) -> None:
+    def _respond(self, text: str) -> None:
+        """Take an action, an answer, or neither, which costs a turn."""
+        found = self._read(text)
         if found.answer is not None:
             self.answer_text = found.answer
             if self._right() or not self.rules.feedback:
@@ -118,7 +110,7 @@ class QuestionAttempt(Attempt):
             if name not in session.tools:
                 return f"Cound not find tool with name {name}"
             return m3tooleval.observed(str(session.value(name, arguments)))
-        except ToolError:
+        except (ToolError, UsageError):  # the latter: what no call can be made of
             return m3tooleval.failed_call(name, arguments)
         except SandboxError as error:
             self.stop, self.error = StopReason.SANDBOX, str(error)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from selfchallenge.environments.base import Environment, environment_name
+from selfchallenge.environments.base import Environment, describe_tools, environment_name
 from selfchallenge.environments.desk.desk import Desk
 from selfchallenge.errors import UsageError
 from selfchallenge.evaluation import conversations, questions
@@ -231,12 +231,14 @@ def desk_set(
 
         return Ways(begin=begin, between=partial(let_talk, who), stop=rules.stop)
 
+    tools = describe_tools(environment, None)
+    changing = frozenset(tool.name for tool in tools if tool.mutates)
     player: User = ModelUser(user) if user is not None else ScriptedUser()
     return TestSet(
         pairs=[(held, _verdict(held)) for _, held in pairs],
         ways=ways(player),
         idle_ways=ways(ScriptedUser()),
-        oracle=partial(conversations.replayer, tasks, options.actions),
+        oracle=partial(conversations.replayer, tasks, changing, options.actions),
         limits=_limits(options),
         facts={
             **facts,

@@ -164,19 +164,21 @@ class Attempt:
             seed=self.assignment.seed * 1000 + self.steps,
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether somebody else has to speak before the next reply."""
+        return False
+
     def advance(self, reply: Completion) -> None:
         """Take one reply: run its action, or stop with its answer."""
         started = time.perf_counter()
         self._record(reply)
-        code = parse_action(reply.text)
         if reply.finish == "context":
             self.stop = StopReason.CONTEXT
-        elif code is None:
-            self.stop, self.answer_text = StopReason.ANSWER, reply.text
         else:
-            self._act(code)
-            if self.stop is None and self.steps >= self.settings.max_steps:
-                self.stop = StopReason.STEPS
+            self._respond(reply.text)
+        if self.stop is None and self.steps >= self.settings.max_steps and not self.waits:
+            self.stop = StopReason.STEPS
         self.seconds += time.perf_counter() - started
 
     def finish(self) -> Episode:
@@ -239,6 +241,13 @@ class Attempt:
         self.steps += 1
         self.prompt_tokens += len(given) or reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
+
+    def _respond(self, text: str) -> None:
+        code = parse_action(text)
+        if code is None:
+            self.stop, self.answer_text = StopReason.ANSWER, text
+        else:
+            self._act(code)
 
     def _act(self, code: str) -> None:
         text = self._run(code)

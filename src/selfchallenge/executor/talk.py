@@ -14,11 +14,10 @@ from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
 from selfchallenge.episode import Episode, StopReason
-from selfchallenge.errors import SandboxError
+from selfchallenge.errors import SandboxError, UsageError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import Attempt, render
 from selfchallenge.executor.user import GREETING, STOP, Talk, User, fault
-from selfchallenge.models.base import Completion
 
 STOP_AFTER_CALL = r"</tool_call>|Action:\s*\{[^\n]*\}\s*\n"
 """A JSON action ends a reply."""
@@ -89,29 +88,6 @@ class Conversation(Attempt):
         else:
             self._say("user", text)
 
-    def advance(self, reply: Completion) -> None:
-        """Take one reply: run its action, or tell it to the user."""
-        self._record(reply)
-        if reply.finish == "context":
-            self.stop = StopReason.CONTEXT
-            return
-        if self.rules.actions == "code":
-            code = parse_action(reply.text)
-            acted = code is not None
-            if code is not None:
-                self._act(code)
-        else:
-            call = parse_call(reply.text)
-            acted = call is not None
-            if call is not None:
-                self._call(*call)
-        if not acted:
-            self.talk.heard.append(reply.text)
-        elif self.stop is None and self._over():
-            self.stop = StopReason.TOOL
-        if self.stop is None and self.steps >= self.settings.max_steps and acted:
-            self.stop = StopReason.STEPS
-
     def finish(self) -> Episode:
         """Judge the attempt; a failure that the user caused says so in `meta`."""
         episode = super().finish()
@@ -126,9 +102,25 @@ class Conversation(Attempt):
         """What the agent told the user."""
         return self.talk.heard[1:]
 
+    def _respond(self, text: str) -> None:
+        """Run the action of a reply, or tell the reply to the user."""
+        code = parse_action(text) if self.rules.actions == "code" else None
+        call = parse_call(text) if self.rules.actions == "json" else None
+        if code is not None:
+            self._act(code)
+        elif call is not None:
+            self._call(*call)
+        else:
+            self.talk.heard.append(text)
+            return
+        if self.stop is None and self._over():
+            self.stop = StopReason.TOOL
+
     def _call(self, name: str, arguments: dict[str, Any]) -> None:
         try:
             self._say("user", API_OUTPUT + self._open_session().call(name, arguments))
+        except UsageError as error:  # what no call can be made of, such as half a character
+            self._say("user", f"{API_OUTPUT}Error: {error}")
         except SandboxError as error:
             self.stop, self.error = StopReason.SANDBOX, str(error)
 

@@ -23,6 +23,8 @@ GREETING = "Hi! How can I help you today?"
 """What the user's first message replies to."""
 PORTIONS = 4
 """In how many messages a scripted user tells its instruction."""
+CONSENT = "Yes, please."
+"""What a scripted user says to a question once everything is told."""
 CIRCLES = 3
 """Equal messages in a row after which a user is taken to have lost the thread."""
 
@@ -117,7 +119,7 @@ class ScriptedUser:
             return parts[told]
         asked = talk.heard[-1].rstrip().endswith("?")
         if asked and told < len(parts) + self._patience:
-            return "Yes, please."
+            return CONSENT
         return STOP
 
 
