@@ -90,20 +90,23 @@ class Listing:
         names: values of the names at the top of the file, those that could be read.
     """
 
-    def __init__(self, source: str, given: Mapping[str, Any]) -> None:
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+        self._left = LIMIT
+        self._given: dict[str, Any] = {}
+
+    def read(self, source: str, given: Mapping[str, Any]) -> None:
         """Read a file.
 
         Args:
             source: its text.
-            given: tools and values that the file uses and does not assign.
+            given: tools and values that the file uses; they stand before its own of these names.
 
         Raises:
             UnreadableError: a task in it is made of other forms.
             SyntaxError: it is no Python.
         """
-        self._left = LIMIT
         self._given = {**FUNCTIONS, **given}
-        self.names: dict[str, Any] = {}
         self._block(ast.parse(source).body, self.names, top=True)
 
     def tasks(self) -> list[dict[str, Any]]:
@@ -211,8 +214,9 @@ class Listing:
                 return tuple(of(item) for item in items)
             case ast.Dict(keys=keys, values=values):
                 return {of(k): of(v) for k, v in zip(keys, values, strict=True) if k is not None}
-            case ast.BinOp(left=left, op=op, right=right) | ast.Compare(
-                left=left, ops=[op], comparators=[right]
+            case (
+                ast.BinOp(left=left, op=op, right=right)
+                | ast.Compare(left=left, ops=[op], comparators=[right])
             ) if type(op) in OPERATORS:
                 return OPERATORS[type(op)](of(left), of(right))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
@@ -225,10 +229,16 @@ class Listing:
                 return of(value)[slice(*(None if end is None else of(end) for end in (low, high)))]
             case ast.Subscript(value=value, slice=index):
                 return of(value)[of(index)]
-            case ast.ListComp(elt=item, generators=parts) | ast.GeneratorExp(
-                elt=item, generators=parts
+            case (
+                ast.ListComp(elt=item, generators=parts)
+                | ast.GeneratorExp(elt=item, generators=parts)
             ):
                 return [self._value(item, inner) for inner in self._loop(parts, names)]
+            case ast.DictComp(key=key, value=value, generators=parts):
+                return {
+                    self._value(key, inner): self._value(value, inner)
+                    for inner in self._loop(parts, names)
+                }
             case ast.Lambda(args=parameters, body=body):
                 return self._lambda(parameters, body, names)
             case ast.Call():

@@ -15,6 +15,7 @@ from selfchallenge.evaluation import conversations, questions
 from selfchallenge.evaluation.conversations import PAPER_AIRLINE, DeskAttempt, needed_values
 from selfchallenge.evaluation.m3tooleval import DIFFERENCES, Checker, read_questions
 from selfchallenge.evaluation.questions import PromptStyle, QuestionAttempt, QuestionRules
+from selfchallenge.evaluation.tau2 import read_tau2
 from selfchallenge.evaluation.tau_bench import BenchmarkTask, Grader, read_tasks
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
@@ -24,7 +25,7 @@ from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
-NAMES = ("m3tooleval", "tau-bench")
+NAMES = ("m3tooleval", "tau-bench", "tau2")
 STEPS = 15
 """Replies an episode at most, as in the paper; M3ToolEval itself takes 10, tau-bench 30."""
 TOKENS = 512
@@ -105,7 +106,13 @@ def benchmark_set(
         )
     if name == "m3tooleval":
         return _m3tooleval(environment, environment.data, options)
-    return _tau_bench(environment, environment.data, options, user)
+    if not issubclass(environment, Desk):
+        raise UsageError(
+            f"{name} has no tasks for {environment_name(environment)!r}",
+            fix="choose retail or airline",
+        )
+    desks = _tau2 if name == "tau2" else _tau_bench
+    return desks(environment, environment.data, options, user)
 
 
 def _limits(options: SetOptions) -> dict[str, int]:
@@ -177,19 +184,20 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
 
 
 def _tau_bench(
-    environment: type[Environment], data: Path, options: SetOptions, user: Model | None
+    environment: type[Desk], data: Path, options: SetOptions, user: Model | None
 ) -> TestSet:
-    if not issubclass(environment, Desk):
-        raise UsageError(
-            f"tau-bench has no tasks for {environment_name(environment)!r}",
-            fix="choose retail or airline",
-        )
     tasks = read_tasks(data, environment.label, options.split)
     if options.subset == "paper":
         if (environment.label, options.split) != ("airline", "test"):
             raise UsageError("the paper left out tasks of airline only", fix="use --subset all")
         tasks = [task for task in tasks if task.index in PAPER_AIRLINE]
     return desk_set(environment, tasks, options, user, {"split": options.split})
+
+
+def _tau2(environment: type[Desk], data: Path, options: SetOptions, user: Model | None) -> TestSet:
+    tools = frozenset(tool.name for tool in describe_tools(environment, None))
+    tasks, left_out = read_tau2(data, environment.label, tools)
+    return desk_set(environment, tasks, options, user, {"left_out": left_out})
 
 
 def desk_set(
