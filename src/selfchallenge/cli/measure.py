@@ -54,6 +54,7 @@ Policy = Annotated[
     bool, typer.Option("--policy/--no-policy", help="Of tau-bench: whether agents see the policy.")
 ]
 Tokens = Annotated[int, typer.Option(min=1, help="Of a benchmark: tokens of a reply at most.")]
+First = Annotated[int, typer.Option(min=0, help="Of a benchmark: so many tasks only; 0: all.")]
 UserModel = Annotated[
     str, typer.Option(help="Who plays the user: scripted:user, or any model (see --model).")
 ]
@@ -76,6 +77,7 @@ def evaluate(
     subset: Subset = "all",
     policy: Policy = True,
     tokens: Tokens = 512,
+    first: First = 0,
     user_model: UserModel = "scripted:user",
     out: Kept = None,
     compare: Other = None,
@@ -100,7 +102,9 @@ def evaluate(
         min_isolation=min_isolation,
         trials=trials,
     )
-    options = _options(steps, actions, checker, feedback, prompt, split, subset, policy, tokens)
+    options = _options(
+        steps, actions, checker, feedback, prompt, split, subset, policy, tokens, first
+    )
     found = _measure(env, tasks, data, settings, options, user_model, out, compare)
     print(json.dumps({**found, "tasks": tasks}) if as_json else as_text(found))
 

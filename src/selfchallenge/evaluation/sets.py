@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,7 @@ class SetOptions:
         subset: of tau-bench's airline: `all`, or the `paper`'s 30.
         policy: whether tau-bench's policy is shown beside the tools.
         tokens: tokens a reply at most.
+        first: how many tasks from the beginning; 0 for all.
     """
 
     steps: int = STEPS
@@ -57,6 +58,7 @@ class SetOptions:
     subset: Literal["all", "paper"] = "all"
     policy: bool = True
     tokens: int = TOKENS
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,19 @@ def benchmark_set(
             fix=f"selfchallenge data get {name} --to DIR, then --data DIR; or use --tasks held-out",
         )
     if name == "m3tooleval":
-        return _m3tooleval(environment, environment.data, options)
-    if not issubclass(environment, Desk):
+        found = _m3tooleval(environment, environment.data, options)
+    elif issubclass(environment, Desk):
+        desks = _tau2 if name == "tau2" else _tau_bench
+        found = desks(environment, environment.data, options, user)
+    else:
         raise UsageError(
             f"{name} has no tasks for {environment_name(environment)!r}",
             fix="choose retail or airline",
         )
-    desks = _tau2 if name == "tau2" else _tau_bench
-    return desks(environment, environment.data, options, user)
+    if options.first:
+        facts = {**found.facts, "first": options.first}
+        found = replace(found, pairs=found.pairs[: options.first], facts=facts)
+    return found
 
 
 def _limits(options: SetOptions) -> dict[str, int]:

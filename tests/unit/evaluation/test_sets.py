@@ -32,7 +32,7 @@ SPLITS = [
     ("retail", "tau-bench", {}, 115, 7),
     ("retail", "tau-bench", {"actions": "json", "steps": 30, "policy": False}, 115, 7),
     ("retail", "tau-bench", {"split": "dev"}, 20, 1),
-    ("retail", "tau-bench", {"split": "train"}, 500, 0),
+    ("retail", "tau-bench", {"split": "train"}, 500, 5),
 ]
 
 
