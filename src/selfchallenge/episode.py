@@ -16,6 +16,8 @@ from selfchallenge.task import Record
 
 HINTED = "hinted"
 """Key of `Episode.meta`: the example solution was shown with the task."""
+USER_FAULT = "user_fault"
+"""Key of `Episode.meta`: what the simulated user did wrong in an attempt that failed."""
 
 
 class StopReason(StrEnum):

@@ -183,6 +183,7 @@ def _cost(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "prompt_tokens": sum(episode.prompt_tokens for episode in episodes),
         "completion_tokens": sum(episode.completion_tokens for episode in episodes),
+        "user_tokens": sum(episode.meta.get("user_tokens", 0) for episode in episodes),
     }
 
 

@@ -137,7 +137,7 @@ def as_table(entries: Sequence[dict[str, Any]]) -> str:
     )
     rows += [
         (name, [_plain(entry.get("cost", {}).get(name)) for entry in entries])
-        for name in ("seconds", "prompt_tokens", "completion_tokens")
+        for name in ("seconds", "prompt_tokens", "completion_tokens", "user_tokens")
     ]
     rows += [
         (name, [_plain(entry.get("measured", {}).get(name)) for entry in entries])

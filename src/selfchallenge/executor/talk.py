@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import Episode, StopReason
+from selfchallenge.episode import USER_FAULT, Episode, StopReason
 from selfchallenge.errors import SandboxError, UsageError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import Attempt, render
@@ -91,10 +91,10 @@ class Conversation(Attempt):
     def finish(self) -> Episode:
         """Judge the attempt; a failure that the user caused says so in `meta`."""
         episode = super().finish()
-        meta = {**episode.meta, "user": self.user}
+        meta = {**episode.meta, "user": self.user, "user_tokens": self.talk.tokens}
         blame = fault(self.talk, self.needed, ended=self.stop is StopReason.USER)
         if episode.reward != 1.0 and blame:
-            meta["user_fault"] = blame
+            meta[USER_FAULT] = blame
         return episode.model_copy(update={"meta": meta})
 
     @property

@@ -38,12 +38,14 @@ class Talk:
         said: the user's messages, the first replies to the greeting.
         heard: the agent's messages, the greeting first.
         seed: random seed of this conversation.
+        tokens: what the user's model read and wrote so far.
     """
 
     instruction: str
     said: list[str]
     heard: list[str]
     seed: int = 0
+    tokens: int = 0
 
 
 class User(Protocol):
@@ -76,6 +78,8 @@ class ModelUser:
         """
         prompts = [Prompt(messages=_messages(talk), seed=_seed(talk)) for talk in talks]
         found = self._model.generate(prompts, self._sampling) if prompts else []
+        for talk, one in zip(talks, found, strict=True):
+            talk.tokens += one.prompt_tokens + one.completion_tokens
         # A message with the mark in it ends the talk, whatever else it says (as in tau-bench).
         return [STOP if STOP in one.text else one.text.strip() for one in found]
 
