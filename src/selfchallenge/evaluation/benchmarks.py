@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.evaluation.beside import outcomes_of, paired_with
 from selfchallenge.evaluation.metrics import Outcomes, score, several
-from selfchallenge.evaluation.sets import NAMES, TestSet
+from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
 from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
@@ -154,10 +154,13 @@ def measure(
     return found
 
 
-def _limited(how: Measuring, limits: Mapping[str, int], spec: str) -> Measuring:
+def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
     """The limits of the set over those of the settings; the double is not cut short."""
-    chosen = {**limits, **({"max_tokens": UNCUT} if limits and spec == ORACLE else {})}
-    return replace(how, settings=replace(how.settings, **chosen))
+    if limits is None:
+        return how
+    tokens = UNCUT if spec == ORACLE else limits.tokens
+    settings = replace(how.settings, max_steps=limits.steps, max_tokens=tokens)
+    return replace(how, settings=settings)
 
 
 def _model(

@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _added,
     "zip": zip,
 }
-METHODS = {
+METHODS: dict[type, set[str]] = {
     str: {"join", "lower", "replace", "split", "strip", "upper"},
     dict: {"get", "items", "keys", "values"},
 }
@@ -274,7 +274,7 @@ class Listing:
     def _callee(self, node: ast.expr, names: dict[str, Any]) -> Callable[..., Any]:
         if isinstance(node, ast.Attribute):
             owner = self._value(node.value, names)
-            if node.attr in METHODS.get(type(owner), ()):
+            if node.attr in METHODS.get(type(owner), set()):
                 found: Callable[..., Any] = getattr(owner, node.attr)
                 return found
         else:

@@ -62,6 +62,14 @@ class SetOptions:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Replies an episode, and tokens a reply, at most."""
+
+    steps: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class TestSet:
     """Test tasks with all that attempts at them need.
 
@@ -71,7 +79,7 @@ class TestSet:
         ways: how attempts are made.
         idle_ways: how they are made when nothing is done, for the floor.
         oracle: a double that replays the ground truth.
-        limits: fields of `AgentSettings` that the set decides.
+        limits: what the set allows an agent; None leaves it to the settings.
         facts: what a score says of how it was measured.
     """
 
@@ -79,7 +87,7 @@ class TestSet:
     ways: Ways = field(default_factory=Ways)
     idle_ways: Ways = field(default_factory=Ways)
     oracle: Callable[[], Model] | None = None
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Limits | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -120,10 +128,6 @@ def benchmark_set(
         facts = {**found.facts, "first": options.first}
         found = replace(found, pairs=found.pairs[: options.first], facts=facts)
     return found
-
-
-def _limits(options: SetOptions) -> dict[str, int]:
-    return {"max_steps": options.steps, "max_tokens": options.tokens}
 
 
 def stand_in(environment: str, seed: str | None, instruction: str, name: str) -> CodeAsTask:
@@ -182,7 +186,7 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         ways=ways,
         idle_ways=ways,
         oracle=partial(questions.replayer, found),
-        limits=_limits(options),
+        limits=Limits(options.steps, options.tokens),
         facts=facts,
     )
 
@@ -254,7 +258,7 @@ def desk_set(
         ways=ways(player),
         idle_ways=ways(ScriptedUser()),
         oracle=partial(conversations.replayer, tasks, changing, options.actions),
-        limits=_limits(options),
+        limits=Limits(options.steps, options.tokens),
         facts={
             **facts,
             "subset": options.subset,
