@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,9 @@ def measure(
         ModelError: the model cannot be loaded.
     """
     other = None if against is None else outcomes_of(against)
-    if isinstance(tasks, TestSet):
-        found_set, double = tasks, tasks.oracle
-    else:
-        found_set, double = TestSet(pairs=references(tasks, environment, sandbox)), None
+    found_set = tasks if isinstance(tasks, TestSet) else _own(tasks, environment, sandbox)
     how = _limited(how, found_set.limits, spec)
-    with (
-        _new_folder(out) as folder,
-        closing(_model(spec, tasks, double, how.batch)) as model,
-    ):
+    with _new_folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
 
         def run(who: Model, phase: str, trials: int, ways: Ways) -> list[Episode]:
             attempts = evaluate(
@@ -138,11 +133,7 @@ def measure(
             "model": model.name,
             "attempts": how.trials,
             "isolation": sandbox.isolation,
-            **_scores(_outcomes(episodes)),
-            "grounded": _scores(_outcomes(episodes, grounded=True)),
-            "noop_floor": score(floor).pass_at_1,
-            "noop_passed": sum(map(any, floor.values())),
-            "cost": _cost(episodes, time.perf_counter() - started),
+            **_figures(floor, episodes, time.perf_counter() - started),
             "measured": _facts(how, found_set),
             "prompt_hash": prompt_hash(found_set, environment, sandbox, how.settings),
             "version": __version__,
@@ -154,6 +145,16 @@ def measure(
     return found
 
 
+def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
+    return {
+        **_scores(_outcomes(episodes)),
+        "grounded": _scores(_outcomes(episodes, grounded=True)),
+        "noop_floor": score(floor).pass_at_1,
+        "noop_passed": sum(map(any, floor.values())),
+        "cost": _cost(episodes, seconds),
+    }
+
+
 def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
     """The limits of the set over those of the settings; the double is not cut short."""
     if limits is None:
@@ -163,17 +164,15 @@ def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
     return replace(how, settings=settings)
 
 
-def _model(
-    spec: str,
-    tasks: Sequence[CodeAsTask] | TestSet,
-    double: Callable[[], Model] | None,
-    batch: int,
-) -> Model:
-    if spec != ORACLE:
-        return load_model(spec, batch=batch)
-    if double is not None:
-        return double()
-    return oracle([] if isinstance(tasks, TestSet) else tasks)
+def _own(tasks: Sequence[CodeAsTask], environment: type[Environment], sandbox: Sandbox) -> TestSet:
+    pairs = references(tasks, environment, sandbox)
+    return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
+
+
+def _model(spec: str, found_set: TestSet, batch: int) -> Model:
+    if spec == ORACLE and found_set.oracle is not None:
+        return found_set.oracle()
+    return load_model(spec, batch=batch)
 
 
 def _slim(episode: Episode) -> Episode:
