@@ -56,7 +56,11 @@ Policy = Annotated[
 Tokens = Annotated[int, typer.Option(min=1, help="Of a benchmark: tokens of a reply at most.")]
 First = Annotated[int, typer.Option(min=0, help="Of a benchmark: so many tasks only; 0: all.")]
 UserModel = Annotated[
-    str, typer.Option(help="Who plays the user: scripted:user, or any model (see --model).")
+    str | None,
+    typer.Option(
+        help="Who tells the agent its task: scripted:user, or any model (see --model). "
+        "tau-bench: scripted:user when not given; other tasks: nobody."
+    ),
 ]
 
 
@@ -78,7 +82,7 @@ def evaluate(
     policy: Policy = True,
     tokens: Tokens = 512,
     first: First = 0,
-    user_model: UserModel = "scripted:user",
+    user_model: UserModel = None,
     out: Kept = None,
     compare: Other = None,
     preset: Preset = "laptop",
@@ -106,7 +110,7 @@ def evaluate(
         steps, actions, checker, feedback, prompt, split, subset, policy, tokens, first
     )
     found = _measure(env, tasks, data, settings, options, user_model, out, compare)
-    print(json.dumps({**found, "tasks": tasks}) if as_json else as_text(found))
+    print(json.dumps(found) if as_json else as_text(found))
 
 
 def _options(*given: object) -> SetOptions:
@@ -124,13 +128,14 @@ def _measure(
     data: Path | None,
     settings: RunSettings,
     options: SetOptions,
-    user_model: str,
+    user_model: str | None,
     out: Path | None,
     compare: Path | None,
 ) -> dict[str, Any]:
     from selfchallenge.environments.loading import load_environment
-    from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure
+    from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure, own_set
     from selfchallenge.evaluation.sets import NAMES, benchmark_set
+    from selfchallenge.executor.user import ModelUser, ScriptedUser, User
     from selfchallenge.models.loading import load_model
     from selfchallenge.progress import watch
     from selfchallenge.sandbox.host import Sandbox
@@ -144,19 +149,20 @@ def _measure(
         settings.batch,
     )
     with ExitStack() as stack:
-        user = None
-        if tasks in NAMES[1:] and user_model != "scripted:user":
-            user = stack.enter_context(closing(load_model(user_model, batch=settings.batch)))
-        chosen = (
-            benchmark_set(tasks, world, options, user)
-            if tasks in NAMES
-            else choose_tasks(world, tasks)
-        )
+        player: User | None = None
+        if user_model == ScriptedUser.name:
+            player = ScriptedUser()
+        elif user_model is not None:
+            model = stack.enter_context(closing(load_model(user_model, batch=settings.batch)))
+            player = ModelUser(model)
+        own = tasks not in NAMES
+        chosen = choose_tasks(world, tasks) if own else []
+        benchmark = None if own else benchmark_set(tasks, world, options, player)
         watcher = stack.enter_context(watch())
         sandbox = stack.enter_context(Sandbox(**settings.sandbox()))
         return measure(
             settings.model,
-            chosen,
+            benchmark or own_set(chosen, world, sandbox, player),
             world,
             sandbox,
             how,

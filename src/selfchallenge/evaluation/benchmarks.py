@@ -22,6 +22,8 @@ from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.executor.talk import told_by
+from selfchallenge.executor.user import User
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Stage, Watch
@@ -103,7 +105,7 @@ def measure(
         ModelError: the model cannot be loaded.
     """
     other = None if against is None else outcomes_of(against)
-    found_set = tasks if isinstance(tasks, TestSet) else _own(tasks, environment, sandbox)
+    found_set = tasks if isinstance(tasks, TestSet) else own_set(tasks, environment, sandbox)
     how = _limited(how, found_set.limits, spec)
     with _new_folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
 
@@ -164,9 +166,18 @@ def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
     return replace(how, settings=settings)
 
 
-def _own(tasks: Sequence[CodeAsTask], environment: type[Environment], sandbox: Sandbox) -> TestSet:
+def own_set(
+    tasks: Sequence[CodeAsTask],
+    environment: type[Environment],
+    sandbox: Sandbox,
+    user: User | None = None,
+) -> TestSet:
+    """Our own tasks ready for an evaluation; when there is a user, the instruction goes there."""
     pairs = references(tasks, environment, sandbox)
-    return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
+    if user is None:
+        return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
+    ways = told_by(user)
+    return TestSet(pairs=pairs, ways=ways, idle_ways=ways, facts={"user": user.name})
 
 
 def _model(spec: str, found_set: TestSet, batch: int) -> Model:

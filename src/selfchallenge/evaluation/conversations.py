@@ -15,7 +15,7 @@ from selfchallenge.evaluation.tau_bench import (
     outputs_given,
 )
 from selfchallenge.executor.talk import Conversation
-from selfchallenge.executor.user import CONSENT, PORTIONS, portions
+from selfchallenge.executor.user import CONSENT, PORTIONS, SHORTEST, portions
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.scripted import ScriptedModel
 
@@ -55,7 +55,7 @@ def name_of(task: BenchmarkTask) -> str:
 def needed_values(task: BenchmarkTask) -> tuple[str, ...]:
     """Texts of the ground truth's arguments: what an agent must learn from somewhere."""
     found = [value for action in task.actions for value in _texts(action.kwargs)]
-    return tuple(dict.fromkeys(value for value in found if len(value) > 3))
+    return tuple(dict.fromkeys(value for value in found if len(value) >= SHORTEST))
 
 
 def _texts(value: Any) -> list[str]:

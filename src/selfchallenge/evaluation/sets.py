@@ -20,7 +20,7 @@ from selfchallenge.evaluation.tau_bench import BenchmarkTask, Grader, read_tasks
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.talk import TalkRules, let_talk
-from selfchallenge.executor.user import ModelUser, ScriptedUser, User
+from selfchallenge.executor.user import ScriptedUser, User
 from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
@@ -95,7 +95,7 @@ def benchmark_set(
     name: str,
     environment: type[Environment],
     options: SetOptions,
-    user: Model | None = None,
+    user: User | None = None,
 ) -> TestSet:
     """The tasks of a benchmark for an environment that is bound to its data.
 
@@ -103,7 +103,7 @@ def benchmark_set(
         name: one of `NAMES`.
         environment: bound to the benchmark's folder.
         options: how it is run.
-        user: plays the user of tau-bench; a script plays it when there is none.
+        user: the user of tau-bench; a script plays it when there is none.
 
     Raises:
         UsageError: the benchmark has no such tasks, or there is no data.
@@ -195,7 +195,7 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
 
 
 def _tau_bench(
-    environment: type[Desk], data: Path, options: SetOptions, user: Model | None
+    environment: type[Desk], data: Path, options: SetOptions, user: User | None
 ) -> TestSet:
     tasks = read_tasks(data, environment.label, options.split)
     if options.subset == "paper":
@@ -205,7 +205,7 @@ def _tau_bench(
     return desk_set(environment, tasks, options, user, {"split": options.split})
 
 
-def _tau2(environment: type[Desk], data: Path, options: SetOptions, user: Model | None) -> TestSet:
+def _tau2(environment: type[Desk], data: Path, options: SetOptions, user: User | None) -> TestSet:
     tools = frozenset(tool.name for tool in describe_tools(environment, None))
     tasks, left_out = read_tau2(data, environment.label, tools)
     return desk_set(environment, tasks, options, user, {"left_out": left_out})
@@ -215,7 +215,7 @@ def desk_set(
     environment: type[Desk],
     tasks: Sequence[BenchmarkTask],
     options: SetOptions,
-    user: Model | None,
+    user: User | None,
     facts: Mapping[str, Any],
 ) -> TestSet:
     """Tasks that a user tells and a database decides, ready for an evaluation."""
@@ -252,7 +252,7 @@ def desk_set(
 
     tools = describe_tools(environment, None)
     changing = frozenset(tool.name for tool in tools if tool.mutates)
-    player: User = ModelUser(user) if user is not None else ScriptedUser()
+    player = user or ScriptedUser()
     return TestSet(
         pairs=[(held, _verdict(held)) for _, held in pairs],
         ways=ways(player),

@@ -6,18 +6,22 @@ ends when the user says so, when a tool that ends it was called, or at the limit
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
 from selfchallenge.episode import USER_FAULT, Episode, StopReason
 from selfchallenge.errors import SandboxError, UsageError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
-from selfchallenge.executor.agent import Attempt, render
-from selfchallenge.executor.user import GREETING, STOP, Talk, User, fault
+from selfchallenge.executor.agent import AgentSettings, Assignment, Attempt, render
+from selfchallenge.executor.batch import Ways
+from selfchallenge.executor.user import GREETING, SHORTEST, STOP, Talk, User, fault
+from selfchallenge.sandbox.host import Sandbox
 
 STOP_AFTER_CALL = r"</tool_call>|Action:\s*\{[^\n]*\}\s*\n"
 """A JSON action ends a reply."""
@@ -72,6 +76,8 @@ class Conversation(Attempt):
 
     def __post_init__(self) -> None:
         task = self.assignment.task
+        if self.assignment.hinted:
+            raise UsageError("a solution cannot be shown where a user tells the task")
         self.talk = Talk(task.instruction, [], [GREETING], self.assignment.seed)
         self._say("system", talk_prompt(self.environment, task.seed, self.rules))
 
@@ -90,6 +96,7 @@ class Conversation(Attempt):
 
     def finish(self) -> Episode:
         """Judge the attempt; a failure that the user caused says so in `meta`."""
+        self.answer_text = self.replies[-1] if self.replies else None
         episode = super().finish()
         meta = {**episode.meta, "user": self.user, "user_tokens": self.talk.tokens}
         blame = fault(self.talk, self.needed, ended=self.stop is StopReason.USER)
@@ -131,6 +138,31 @@ class Conversation(Attempt):
             self.stop, self.error = StopReason.SANDBOX, str(error)
             return False
         return any(call.ok and call.tool in self.rules.ending for call in trace)
+
+
+def told_by(user: User, rules: TalkRules = TalkRules()) -> Ways:
+    """Attempts at our own tasks that a user tells; the last reply to the user is the answer."""
+
+    def begin(
+        assignment: Assignment,
+        world: type[Environment],
+        sandbox: Sandbox,
+        settings: AgentSettings,
+        phase: str,
+        model: str,
+    ) -> Conversation:
+        needed = texts_in(assignment.task.solution)
+        given = (assignment, world, sandbox, settings, phase, model)
+        return Conversation(*given, rules=rules, needed=needed, user=user.name)
+
+    return Ways(begin=begin, between=partial(let_talk, user), stop=rules.stop)
+
+
+def texts_in(source: str) -> tuple[str, ...]:
+    """The texts that a piece of code is about, each once."""
+    nodes = ast.walk(ast.parse(source))
+    found = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return tuple(dict.fromkeys(text for text in found if len(text) >= SHORTEST))
 
 
 def let_talk(user: User, active: Sequence[Conversation]) -> None:

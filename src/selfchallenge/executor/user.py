@@ -108,8 +108,9 @@ class ScriptedUser:
     `patience` answers of that kind, or when the agent asks nothing, the talk is over.
     """
 
+    name = "scripted:user"
+
     def __init__(self, *, portions: int = PORTIONS, patience: int = 3) -> None:
-        self.name = "scripted:user"
         self._portions, self._patience = portions, patience
 
     def reply(self, talks: Sequence[Talk]) -> list[str]:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from selfchallenge.environments.library import Library
 from selfchallenge.environments.retail import Retail
 from selfchallenge.episode import USER_FAULT, StopReason
+from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.conversations import needed_values
 from selfchallenge.evaluation.sets import SetOptions, desk_set
+from selfchallenge.evaluation.suite import held_out_tasks, references
 from selfchallenge.evaluation.tau_bench import Action, BenchmarkTask
-from selfchallenge.executor.agent import AgentSettings, Assignment
+from selfchallenge.executor.agent import OUTPUT, AgentSettings, Assignment
 from selfchallenge.executor.batch import rollout
-from selfchallenge.executor.talk import API_OUTPUT, TalkRules, parse_call, talk_prompt
-from selfchallenge.executor.user import STOP
+from selfchallenge.executor.talk import (
+    API_OUTPUT,
+    TalkRules,
+    parse_call,
+    talk_prompt,
+    texts_in,
+    told_by,
+)
+from selfchallenge.executor.user import PORTIONS, STOP, ModelUser, ScriptedUser, portions
 from selfchallenge.models.scripted import ScriptedModel
 from selfchallenge.sandbox.host import Sandbox
 
@@ -53,7 +63,7 @@ def attempt(sandbox, replies, *, actions="code", user=None, steps=15, task=TASK)
         return last[0]
 
     options = SetOptions(actions=actions, steps=steps)
-    player = None if user is None else ScriptedModel("user", lambda _: user)
+    player = None if user is None else ModelUser(ScriptedModel("user", lambda _: user))
     chosen = desk_set(Retail, [task], options, player, {})
     settings = AgentSettings(max_steps=steps, max_tokens=5000)
     [episode] = rollout(
@@ -156,3 +166,40 @@ def test_the_call_in_a_reply(reply, call):
 
 def test_what_an_agent_must_learn_are_the_texts_of_the_ground_truth():
     assert needed_values(TASK) == (USER, "1 Long Road", "Reno", "89501")
+
+
+# -- our own tasks, told by a user -----------------------------------------------------------------
+
+
+def own_attempt(sandbox, replies, hinted=False):
+    task = held_out_tasks(Library)[0]
+    [pair] = references([task], Library, sandbox)
+    told = iter(replies)
+    assignment = Assignment(*pair, hinted=hinted)
+    settings = AgentSettings(max_tokens=5000)
+    agent = ScriptedModel("agent", lambda _: next(told))
+    ways = told_by(ScriptedUser())
+    [episode] = rollout(agent, [assignment], Library, sandbox, settings=settings, ways=ways)
+    return task, episode
+
+
+def test_a_task_of_ours_can_be_told_by_a_user(sandbox):
+    solution = held_out_tasks(Library)[0].solution
+    acts = f"```python\nanswer = None\n{solution}\nprint(answer)\n```"
+    code = f"I see.\n{acts}"
+    talk = len(portions(held_out_tasks(Library)[0].instruction, PORTIONS))
+    _, tried = own_attempt(sandbox, ["Go on."] * (talk - 1) + [code, "Hm."])
+    printed = next(t.content for t in tried.turns if t.content.startswith(OUTPUT))
+    answer = printed.removeprefix(OUTPUT)
+    task, episode = own_attempt(sandbox, ["Go on."] * (talk - 1) + [code, answer])
+    assert (episode.stop, episode.reward, episode.task) == (StopReason.USER, 1.0, task.id)
+    assert episode.meta["user"] == "scripted:user"
+
+
+def test_a_solution_is_not_shown_where_a_user_tells_the_task(sandbox):
+    with pytest.raises(UsageError, match="cannot be shown"):
+        own_attempt(sandbox, [], hinted=True)
+
+
+def test_the_texts_that_code_is_about():
+    assert texts_in("f('abcd', x='abcd')\ng('no', 12345, [\"#W12\"])") == ("abcd", "#W12")
