@@ -401,7 +401,8 @@ def test_eval_measures_and_tells_the_floor(command, one):
 
 def test_eval_on_held_out_tasks(command, monkeypatch):
     monkeypatch.setattr("selfchallenge.evaluation.benchmarks.measure", lambda _, tasks, *a, **k: {
-        "environment": a[0].__name__, "n": len(tasks.pairs), "attempts": a[2].trials, "tasks": k["label"],
+        "environment": a[0].__name__, "n": len(tasks.pairs), "attempts": a[2].trials,
+        "tasks": k["label"],
     })  # fmt: skip
     code, out, _ = command("eval", "library", "--trials", "3", "--json")
     assert code == 0
