@@ -57,6 +57,14 @@ def test_a_double_scores_all_and_idling_the_floor(name, benchmark, options, coun
 
 
 @needs_data
+def test_only_the_first_tasks_are_taken_where_the_score_says_so(sandbox):
+    world = load_environment("web", FOLDER / "m3tooleval")
+    chosen = benchmark_set("m3tooleval", world, SetOptions(first=3))
+    found = measure("scripted:oracle", chosen, world, sandbox, QUICK, watch=Silent())
+    assert (found["n"], found["measured"]["first"]) == (3, 3)
+
+
+@needs_data
 def test_what_is_shown_changes_the_hash_of_the_prompt(sandbox):
     world = load_environment("airline", FOLDER / "tau-bench")
     hashes = set()
