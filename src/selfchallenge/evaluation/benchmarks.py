@@ -108,24 +108,7 @@ def measure(
     found_set = tasks if isinstance(tasks, TestSet) else own_set(tasks, environment, sandbox)
     how = _limited(how, found_set.limits, spec)
     with _new_folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
-
-        def run(who: Model, phase: str, trials: int, ways: Ways) -> list[Episode]:
-            attempts = evaluate(
-                who,
-                found_set.pairs,
-                environment,
-                sandbox,
-                phase=phase,
-                trials=trials,
-                settings=how.settings,
-                temperature=how.temperature,
-                seed=how.seed,
-                batch=how.batch,
-                ways=ways,
-            )
-            stage = watch.stage(f"score {who.name}", len(found_set.pairs) * trials)
-            return [_slim(episode) for episode in _kept(attempts, folder, stage)]
-
+        run = partial(_attempted, found_set, environment, sandbox, how, watch, folder)
         floor = _outcomes(run(idle(), "noop", 1, found_set.idle_ways))
         started = time.perf_counter()
         episodes = run(model, "eval", how.trials, found_set.ways)
@@ -145,6 +128,35 @@ def measure(
         if folder is not None:
             folder.write_json("score.json", found)
     return found
+
+
+def _attempted(
+    found_set: TestSet,
+    environment: type[Environment],
+    sandbox: Sandbox,
+    how: Measuring,
+    watch: Watch,
+    folder: RunDirectory | None,
+    who: Model,
+    phase: str,
+    trials: int,
+    ways: Ways,
+) -> list[Episode]:
+    attempts = evaluate(
+        who,
+        found_set.pairs,
+        environment,
+        sandbox,
+        phase=phase,
+        trials=trials,
+        settings=how.settings,
+        temperature=how.temperature,
+        seed=how.seed,
+        batch=how.batch,
+        ways=ways,
+    )
+    stage = watch.stage(f"score {who.name}", len(found_set.pairs) * trials)
+    return [_slim(episode) for episode in _kept(attempts, folder, stage)]
 
 
 def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
