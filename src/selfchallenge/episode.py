@@ -16,6 +16,8 @@ from selfchallenge.task import Record
 
 HINTED = "hinted"
 """Key of `Episode.meta`: the example solution was shown with the task."""
+USER_FAULT = "user_fault"
+"""Key of `Episode.meta`: what the simulated user did wrong in an attempt that failed."""
 
 
 class StopReason(StrEnum):
@@ -27,6 +29,10 @@ class StopReason(StrEnum):
     """The limit of steps was reached before an answer."""
     CONTEXT = "context"
     """The conversation no longer fits the model's context or the token budget."""
+    USER = "user"
+    """The simulated user ended the conversation."""
+    TOOL = "tool"
+    """The agent called a tool that ends the episode."""
     SANDBOX = "sandbox"
     """The sandbox process died and could not be used any further (not the agent's timeout)."""
 

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -410,12 +411,13 @@ def test_eval_measures_and_tells_the_floor(command, one):
 
 def test_eval_on_held_out_tasks(command, monkeypatch):
     monkeypatch.setattr("selfchallenge.evaluation.benchmarks.measure", lambda _, tasks, *a, **k: {
-        "environment": a[0].__name__, "n": len(tasks), "trials": k["trials"],
+        "environment": a[0].__name__, "n": len(tasks.pairs), "attempts": a[2].trials,
+        "tasks": k["label"],
     })  # fmt: skip
     code, out, _ = command("eval", "library", "--trials", "3", "--json")
     assert code == 0
     assert json.loads(out) == {
-        "environment": "Library", "n": 12, "trials": 3, "tasks": "held-out",
+        "environment": "Library", "n": 12, "attempts": 3, "tasks": "held-out",
     }  # fmt: skip
 
 
@@ -425,7 +427,7 @@ def test_eval_keeps_attempts_and_score_in_a_folder_once(command, one, tmp_path):
     attempts = (tmp_path / "kept" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(line)["phase"] for line in attempts] == ["noop", "eval"]
     found = json.loads((tmp_path / "kept" / "score.json").read_text())
-    assert found == {key: value for key, value in json.loads(out).items() if key != "tasks"}
+    assert found == json.loads(out)
     code, _, shown = command("eval", STARTER, *flags)
     assert code == 2
     assert "holds attempts already" in shown
@@ -496,3 +498,37 @@ def test_doctor_names_the_command_for_a_missing_extra(command, monkeypatch):
     monkeypatch.setattr("selfchallenge.doctor.requires", lambda _: declared)
     _, out, _ = command("doctor")
     assert 'extra ui: no-such-package missing\n  next: pip install "selfchallenge[ui]"' in out
+
+
+# -- eval and report
+
+
+def test_eval_keeps_a_result_and_report_compares_it(command, tmp_path):
+    told, alone = str(tmp_path / "told"), str(tmp_path / "alone")
+    given = ("eval", "library", "--preset", "smoke", "--model")
+    flags = ("--user-model", "scripted:user", "--out", told)
+    assert command(*given, "scripted:silent", *flags)[0] == 0
+    flags = ("--compare", told, "--out", alone, "--json")
+    code, said, _ = command(*given, "scripted:oracle", *flags)
+    found = json.loads(said)
+    assert (code, found["pass@1"], found["paired"]["lost"]) == (0, 1.0, 0)
+    code, said, _ = command("report", told, alone)
+    assert code == 0
+    assert "| user | scripted:user |  |" in said
+    code, said, _ = command("report", told, alone, "--json")
+    assert [entry["model"] for entry in json.loads(said)] == ["scripted:silent", "scripted:oracle"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--tasks", "m3tooleval"), "need its data"),
+        (("--tasks", "tau-bench", "--checker", "kind"), "checker must be one of"),
+        (("--tasks", "tau-bench", "--actions", "text"), "actions must be one of"),
+        (("--tasks", "nowhere.jsonl"), "nowhere.jsonl"),
+    ],
+)
+def test_eval_says_what_does_not_fit(command, flags, said):
+    code, _, error = command("eval", "retail", "--model", "scripted:silent", *flags)
+    assert code == 2
+    assert re.search(said, error)

@@ -12,18 +12,12 @@ import typer
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
     ENV,
-    Assign,
-    Config,
     Container,
     Data,
-    Env,
     Gate,
     Isolation,
     Json,
-    ModelName,
-    Preset,
     RunDir,
-    Seed,
     Unsafe,
     resolve,
 )
@@ -67,71 +61,25 @@ def check(
             print(f"{accepted} of {count} accepted (gate {gate}, isolation {sandbox.isolation})")
 
 
-@app.command("eval")
-def evaluate(
-    env: Env,
+@app.command()
+def report(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="A run directory; or results to compare.")
+    ],
     *,
-    tasks: Annotated[
-        str, typer.Option(help="held-out, or a file of tasks (m3tooleval, tau-bench: not yet).")
-    ] = "held-out",
-    trials: Annotated[int, typer.Option(min=1, help="Attempts at each task.")] = 1,
-    data: Data = None,
-    model: ModelName = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the attempts and the score; none is kept else.")
-    ] = None,
-    preset: Preset = "laptop",
-    config: Config = None,
-    seed: Seed = None,
-    allow_unsafe: Unsafe = None,
-    min_isolation: Isolation = None,
-    container: Container = None,
-    assign: Assign = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on tasks: Pass@1 with its interval, and the score of doing nothing."""
-    from selfchallenge.environments.loading import load_environment
-    from selfchallenge.evaluation.benchmarks import as_text, choose_tasks, measure
-    from selfchallenge.progress import watch
-    from selfchallenge.sandbox.host import Sandbox
-
-    settings = resolve(
-        preset,
-        config,
-        assign,
-        model=model,
-        seed=seed,
-        allow_unsafe=allow_unsafe,
-        min_isolation=min_isolation,
-        container=container,
-        trials=trials,
-    )
-    world = load_environment(env, data)
-    chosen = choose_tasks(world, tasks)
-    with watch() as watcher, Sandbox(**settings.sandbox()) as sandbox:
-        found = measure(
-            settings.model,
-            chosen,
-            world,
-            sandbox,
-            trials=settings.trials,
-            settings=settings.agent,
-            temperature=settings.evaluation_temperature,
-            seed=settings.seed,
-            batch=settings.batch,
-            watch=watcher,
-            out=out,
-        )
-    print(json.dumps({**found, "tasks": tasks}) if as_json else as_text(found))
-
-
-@app.command()
-def report(directory: RunDir, *, as_json: Json = False) -> None:
-    """Write the summary and the page of a run anew, also of one under way."""
+    """Write the summary and the page of a run anew; several results are compared side by side."""
+    from selfchallenge.evaluation.beside import as_table, beside, is_result
     from selfchallenge.evaluation.summary import summarise
     from selfchallenge.report.page import write_report
     from selfchallenge.runs.store import RunFiles, replace_file
 
+    directory = directories[0]
+    if len(directories) > 1 or is_result(directory):
+        results = beside(directories)
+        print(json.dumps(results) if as_json else as_table(results))
+        return
     files = RunFiles.view(directory)
     summary = summarise(files)
     replace_file(directory / "summary.json", f"{json.dumps(summary, indent=2)}\n".encode())

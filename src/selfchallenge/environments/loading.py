@@ -30,6 +30,7 @@ BUILTIN = {
     "calculation": "selfchallenge.environments.calculation.tools:Calculation",
     "library": "selfchallenge.environments.library.tools:Library",
     "retail": "selfchallenge.environments.retail.tools:Retail",
+    "web": "selfchallenge.environments.web.tools:Web",
 }
 """Built-in environments by name."""
 

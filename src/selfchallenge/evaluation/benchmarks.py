@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfchallenge import __version__
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import Episode
 from selfchallenge.errors import RecordError, UsageError
-from selfchallenge.evaluation.metrics import score
+from selfchallenge.evaluation.beside import outcomes_of, paired_with
+from selfchallenge.evaluation.metrics import Outcomes, score, several
+from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
 from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
-from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.executor.agent import AgentSettings, Assignment
+from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.executor.talk import told_by
+from selfchallenge.executor.user import User
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Stage, Watch
 from selfchallenge.runs.store import RunDirectory, read_records
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict
+from selfchallenge.task import CodeAsTask, content_hash
 
-PLANNED = ("m3tooleval", "tau-bench")
-
-Pairs = Sequence[tuple[CodeAsTask, Verdict]]
+ORACLE = "scripted:oracle"
+"""The double that replays the ground truth."""
+UNCUT = 1 << 16
+"""Tokens of the double's replies at most; its tokens are bytes."""
+MOST_COMPARED = 4
+"""Trials that papers give pass@k and pass^k for, beside those that were made."""
 
 
 def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
@@ -34,11 +46,8 @@ def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
         UsageError: no such set or file, or an environment that ships no tasks.
         RecordError: the first malformed line of the file.
     """
-    if name in PLANNED:
-        raise UsageError(
-            f"the tasks of {name} cannot be loaded yet",
-            fix="use --tasks held-out, or a file of tasks",
-        )
+    if name in NAMES:
+        raise UsageError(f"{name} has rules of its own", fix="use benchmark_set")
     tasks: list[CodeAsTask] = []
     if name == "held-out":
         tasks = held_out_tasks(environment)
@@ -55,66 +64,174 @@ def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
     return tasks
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """How a measurement is made.
+
+    Attributes:
+        trials: attempts at each task.
+        settings: how the agents act.
+        temperature: of sampling; 0 is greedy.
+        seed: of the first trial.
+        batch: attempts under way at once.
+    """
+
+    trials: int
+    settings: AgentSettings
+    temperature: float
+    seed: int
+    batch: int
+
+
 def measure(
     spec: str,
-    tasks: Sequence[CodeAsTask],
+    tasks: Sequence[CodeAsTask] | TestSet,
     environment: type[Environment],
     sandbox: Sandbox,
+    how: Measuring,
     *,
-    trials: int,
-    settings: AgentSettings,
-    temperature: float,
-    seed: int,
-    batch: int,
     watch: Watch,
+    label: str = "",
     out: Path | None = None,
+    against: Path | None = None,
 ) -> dict[str, Any]:
     """Score the model `spec` on `tasks`: the verifier alone, and the full reward beside it.
 
     With `out`, each attempt becomes a line of its `scores.jsonl`, and the result its `score.json`.
+    With `against`, such a folder of another measurement, the two are compared task by task.
 
     Raises:
-        UsageError: no such model, or `out` holds attempts already.
+        UsageError: no such model, `out` holds attempts already, or `against` has other tasks.
         ModelError: the model cannot be loaded.
     """
-    with (
-        _new_folder(out) as folder,
-        closing(
-            oracle(tasks) if spec == "scripted:oracle" else load_model(spec, batch=batch)
-        ) as model,
-    ):
-        pairs = references(tasks, environment, sandbox)
-
-        def scores(who: Model, phase: str, trials: int) -> tuple[dict[str, Any], dict[str, Any]]:
-            attempts = evaluate(
-                who,
-                pairs,
-                environment,
-                sandbox,
-                phase=phase,
-                trials=trials,
-                settings=settings,
-                temperature=temperature,
-                seed=seed,
-                batch=batch,
-            )
-            stage = watch.stage(f"score {who.name}", len(pairs) * trials)
-            return _scores(_kept(attempts, folder, stage))
-
-        floor, _ = scores(idle(), "noop", 1)
-        alone, full = scores(model, "eval", trials)
+    other = None if against is None else outcomes_of(against)
+    found_set = tasks if isinstance(tasks, TestSet) else own_set(tasks, environment, sandbox)
+    how = _limited(how, found_set.limits, spec)
+    with _new_folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
+        run = partial(_attempted, found_set, environment, sandbox, how, watch, folder)
+        floor = _outcomes(run(idle(), "noop", 1, found_set.idle_ways))
+        started = time.perf_counter()
+        episodes = run(model, "eval", how.trials, found_set.ways)
         found = {
             "environment": environment_name(environment),
+            "tasks": label,
             "model": model.name,
-            "attempts": trials,
+            "attempts": how.trials,
             "isolation": sandbox.isolation,
-            **alone,
-            "grounded": full,
-            "noop_floor": floor["pass@1"],
+            **_figures(floor, episodes, time.perf_counter() - started),
+            "measured": _facts(how, found_set),
+            "prompt_hash": prompt_hash(found_set, environment, sandbox, how.settings),
+            "version": __version__,
         }
+        if other is not None:
+            found["paired"] = paired_with(other, _outcomes(episodes), str(against))
         if folder is not None:
             folder.write_json("score.json", found)
     return found
+
+
+def _attempted(
+    found_set: TestSet,
+    environment: type[Environment],
+    sandbox: Sandbox,
+    how: Measuring,
+    watch: Watch,
+    folder: RunDirectory | None,
+    who: Model,
+    phase: str,
+    trials: int,
+    ways: Ways,
+) -> list[Episode]:
+    attempts = evaluate(
+        who,
+        found_set.pairs,
+        environment,
+        sandbox,
+        phase=phase,
+        trials=trials,
+        settings=how.settings,
+        temperature=how.temperature,
+        seed=how.seed,
+        batch=how.batch,
+        ways=ways,
+    )
+    stage = watch.stage(f"score {who.name}", len(found_set.pairs) * trials)
+    return [_slim(episode) for episode in _kept(attempts, folder, stage)]
+
+
+def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
+    return {
+        **_scores(_outcomes(episodes)),
+        "grounded": _scores(_outcomes(episodes, grounded=True)),
+        "noop_floor": score(floor).pass_at_1,
+        "noop_passed": sum(map(any, floor.values())),
+        "cost": _cost(episodes, seconds),
+    }
+
+
+def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
+    """The limits of the set over those of the settings; the double is not cut short."""
+    if limits is None:
+        return how
+    tokens = UNCUT if spec == ORACLE else limits.tokens
+    settings = replace(how.settings, max_steps=limits.steps, max_tokens=tokens)
+    return replace(how, settings=settings)
+
+
+def own_set(
+    tasks: Sequence[CodeAsTask],
+    environment: type[Environment],
+    sandbox: Sandbox,
+    user: User | None = None,
+) -> TestSet:
+    """Our own tasks ready for an evaluation; when there is a user, the instruction goes there."""
+    pairs = references(tasks, environment, sandbox)
+    if user is None:
+        return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
+    ways = told_by(user)
+    return TestSet(pairs=pairs, ways=ways, idle_ways=ways, facts={"user": user.name})
+
+
+def _model(spec: str, found_set: TestSet, batch: int) -> Model:
+    if spec == ORACLE and found_set.oracle is not None:
+        return found_set.oracle()
+    return load_model(spec, batch=batch)
+
+
+def _slim(episode: Episode) -> Episode:
+    """What figures need of an episode, without its conversation."""
+    return episode.model_copy(update={"turns": (), "calls": ()})
+
+
+def _cost(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 1),
+        "prompt_tokens": sum(episode.prompt_tokens for episode in episodes),
+        "completion_tokens": sum(episode.completion_tokens for episode in episodes),
+        "user_tokens": sum(episode.meta.get("user_tokens", 0) for episode in episodes),
+    }
+
+
+def _facts(how: Measuring, found_set: TestSet) -> dict[str, Any]:
+    return {
+        "max_steps": how.settings.max_steps,
+        "max_tokens": how.settings.max_tokens,
+        "temperature": how.temperature,
+        "seed": how.seed,
+        **found_set.facts,
+    }
+
+
+def prompt_hash(
+    found_set: TestSet, environment: type[Environment], sandbox: Sandbox, settings: AgentSettings
+) -> str:
+    """Hash of all that agents read before their first reply, over the tasks in order."""
+    read = []
+    for task, reference in found_set.pairs:
+        assignment = Assignment(task, reference)
+        attempt = found_set.ways.begin(assignment, environment, sandbox, settings, "", "")
+        read.append([[message.role, message.content] for message in attempt.messages])
+    return content_hash(read)
 
 
 @contextmanager
@@ -139,20 +256,44 @@ def _kept(
         yield episode
 
 
-def _scores(episodes: Iterable[Episode]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores by the verifier alone, and by the full reward."""
-    passed, grounded = defaultdict(list), defaultdict(list)
+def _outcomes(episodes: Iterable[Episode], *, grounded: bool = False) -> Outcomes:
+    """Whether each trial passed, by task: by the verifier alone, or by the full reward."""
+    found: dict[str, list[bool]] = defaultdict(list)
     for episode in episodes:
-        passed[episode.task].append(episode.passed)
-        grounded[episode.task].append(episode.reward == 1.0)
-    return score(passed).to_json(), score(grounded).to_json()
+        found[episode.task].append(episode.reward == 1.0 if grounded else episode.passed)
+    return dict(found)
+
+
+def _scores(outcomes: Outcomes) -> dict[str, Any]:
+    total = score(outcomes)
+    found = total.to_json() | several(outcomes, total.trials)
+    return found | several(outcomes, min(MOST_COMPARED, total.trials))
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """What `measure` found, as one line."""
+    """What `measure` found, in a few lines."""
     low, high = found["ci95"]
-    return (
+    first = (
         f"Pass@1 {found['pass@1']:.1%} (95 % interval {low:.1%} to {high:.1%}; {found['n']} tasks, "
         f"{found['attempts']} attempts each); grounded {found['grounded']['pass@1']:.1%}; "
         f"doing nothing {found['noop_floor']:.1%}"
     )
+    lines = [first]
+    for name in (name for name in found if name.startswith(("pass@", "pass^"))):
+        if f"{name}_ci95" in found:
+            low, high = found[f"{name}_ci95"]
+            lines.append(f"{name} {found[name]:.1%} (95 % interval {low:.1%} to {high:.1%})")
+    if "paired" in found:
+        low, high = found["paired"]["ci95"]
+        lines.append(
+            f"against {found['paired']['against']}: {100 * found['paired']['difference']:+.1f} "
+            f"points (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+        )
+    cost = found["cost"]
+    lines.append(
+        f"cost {cost['prompt_tokens']} tokens read, {cost['completion_tokens']} written, "
+        f"{cost['seconds']} s; isolation {found['isolation']}; prompt {found['prompt_hash']}; "
+        f"version {found['version']}"
+    )
+    facts = ", ".join(f"{name} {value}" for name, value in found["measured"].items() if value != [])
+    return "\n".join([*lines, f"measured with {facts}"])

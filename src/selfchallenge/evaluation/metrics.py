@@ -107,6 +107,18 @@ def score(outcomes: Outcomes) -> Score:
     )
 
 
+def several(outcomes: Outcomes, k: int) -> dict[str, Any]:
+    """`pass@K` and `pass^K` with their 95 % intervals; empty where a task has fewer trials."""
+    counts = [(len(passed), sum(passed)) for passed in outcomes.values() if passed]
+    if not counts or k < 2 or min(n for n, _ in counts) < k:
+        return {}
+    found: dict[str, Any] = {}
+    for name, estimate in ((f"pass@{k}", pass_at_k), (f"pass^{k}", pass_hat_k)):
+        rates = [estimate(n, c, k) for n, c in counts]
+        found |= {name: fmean(rates), f"{name}_ci95": list(proportion_interval(rates))}
+    return found
+
+
 def compare(before: Outcomes, after: Outcomes) -> Paired:
     """Compare the trials of two measurements over the tasks that both hold."""
     sides = [{t: fmean(passed) for t, passed in side.items() if passed} for side in (before, after)]

@@ -13,7 +13,7 @@ from selfchallenge.environments.base import Environment
 from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import AgentSettings, Assignment
-from selfchallenge.executor.batch import rollout
+from selfchallenge.executor.batch import Ways, rollout
 from selfchallenge.models.base import Model
 from selfchallenge.quality.gate import derive_reference
 from selfchallenge.sandbox.host import Sandbox
@@ -63,6 +63,7 @@ def evaluate(
     seed: int = 0,
     batch: int = 40,
     done: Collection[str] = (),
+    ways: Ways = Ways(),  # noqa: B008 - frozen
 ) -> Iterator[Episode]:
     """Attempt every task `trials` times, leaving out the episode keys in `done`."""
     assignments = (
@@ -80,4 +81,5 @@ def evaluate(
         phase=phase,
         temperature=temperature,
         batch=batch,
+        ways=ways,
     )

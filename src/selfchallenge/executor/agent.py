@@ -108,6 +108,11 @@ def hint_of(task: CodeAsTask) -> str:
     return f"{task.solution.strip()}\nprint(answer)"
 
 
+def render(name: str, **values: Any) -> str:
+    """A prompt of this folder with its values in it."""
+    return _template(name).render(**values)
+
+
 OUTPUT = "Output:\n"
 """What an observation begins with."""
 
@@ -159,19 +164,21 @@ class Attempt:
             seed=self.assignment.seed * 1000 + self.steps,
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether somebody else has to speak before the next reply."""
+        return False
+
     def advance(self, reply: Completion) -> None:
         """Take one reply: run its action, or stop with its answer."""
         started = time.perf_counter()
         self._record(reply)
-        code = parse_action(reply.text)
         if reply.finish == "context":
             self.stop = StopReason.CONTEXT
-        elif code is None:
-            self.stop, self.answer_text = StopReason.ANSWER, reply.text
         else:
-            self._act(code)
-            if self.stop is None and self.steps >= self.settings.max_steps:
-                self.stop = StopReason.STEPS
+            self._respond(reply.text)
+        if self.stop is None and self.steps >= self.settings.max_steps and not self.waits:
+            self.stop = StopReason.STEPS
         self.seconds += time.perf_counter() - started
 
     def finish(self) -> Episode:
@@ -235,7 +242,20 @@ class Attempt:
         self.prompt_tokens += len(given) or reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
 
+    def _respond(self, text: str) -> None:
+        code = parse_action(text)
+        if code is None:
+            self.stop, self.answer_text = StopReason.ANSWER, text
+        else:
+            self._act(code)
+
     def _act(self, code: str) -> None:
+        text = self._run(code)
+        if text is not None:
+            self._say("user", OUTPUT + show_observation(text, self.settings.max_observation))
+
+    def _run(self, code: str) -> str | None:
+        """What code prints, and its error; None when the sandbox is gone."""
         try:
             if self._cell is None:
                 limits = Limits(wall=self.settings.wall)
@@ -245,12 +265,11 @@ class Attempt:
             done = self._cell.run(code)
         except SandboxError as error:
             self.stop, self.error = StopReason.SANDBOX, str(error)
-            return
+            return None
         if done.status not in ("done", "error"):
             self._cell.close()
             self._cell = None
-        text = done.output + (done.error or "")
-        self._say("user", OUTPUT + show_observation(text, self.settings.max_observation))
+        return done.output + (done.error or "")
 
     def _open_session(self) -> Session:
         if self._session is None:

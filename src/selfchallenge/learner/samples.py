@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfchallenge.episode import HINTED, Episode, Turn
+from selfchallenge.episode import HINTED, USER_FAULT, Episode, Turn
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
             taken[episode.task] += 1
             chosen.append(episode)
     return chosen
+
+
+def without_user_faults(episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes but for those that the simulated user spoilt: no agent can learn from them."""
+    return [episode for episode in episodes if USER_FAULT not in episode.meta]
 
 
 def without_hint(episodes: Iterable[Episode]) -> list[Episode]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from selfchallenge.environments.base import Arguments, Environment
@@ -177,7 +177,8 @@ def _split(arguments: Arguments) -> tuple[list[Any], dict[str, Any]]:
         positional = keywords.pop("*", [])
     else:
         positional, keywords = arguments, {}
-    if isinstance(positional, str | bytes) or not all(isinstance(key, str) for key in keywords):
+    keyed = all(isinstance(key, str) for key in keywords)
+    if isinstance(positional, str | bytes) or not isinstance(positional, Sequence) or not keyed:
         raise UsageError(
             "the arguments of a call are a list or a dict with text keys",
             where=repr(arguments)[:200],

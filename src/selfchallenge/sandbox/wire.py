@@ -68,9 +68,11 @@ def decode(data: bytes | bytearray) -> Any:
     """
     try:
         text = bytes(data).decode("utf-8")
+        # Most of what crosses holds no mark, and then no key needs to be looked at.
+        marked = '"$' in text or "\\u0024" in text
         value = json.loads(
             text,
-            object_pairs_hook=_untagged,
+            object_pairs_hook=_untagged if marked else _object,
             parse_int=_integer,
             parse_float=_finite,
             parse_constant=_constant,
@@ -116,10 +118,10 @@ def _tagged(value: Any, depth: int, items: Items) -> Any:
         return value
     if depth > MAX_DEPTH:
         raise WireError(f"nested deeper than {MAX_DEPTH}")
-    if isinstance(value, list):
-        return [_tagged(item, depth + 1, items) for item in value]
-    if isinstance(value, dict):
+    if kind is dict or isinstance(value, dict):
         return _tagged_dict(value, depth, items)
+    if kind is list or isinstance(value, list):
+        return [_tagged(item, depth + 1, items) for item in value]
     if isinstance(value, float):
         plain = float(value)
         return plain if math.isfinite(plain) else {"$float": str(plain)}
@@ -139,7 +141,10 @@ def _tagged(value: Any, depth: int, items: Items) -> Any:
 
 
 def _tagged_dict(value: dict[Any, Any], depth: int, items: Items) -> Any:
-    if all(type(key) is str and not key.startswith("$") for key in value):
+    for key in value:
+        if type(key) is not str or key[:1] == "$":
+            break
+    else:
         return {key: _tagged(item, depth + 1, items) for key, item in items(value)}
     pairs = [
         [_tagged(key, depth + 1, items), _tagged(item, depth + 1, items)]
@@ -151,10 +156,15 @@ def _tagged_dict(value: dict[Any, Any], depth: int, items: Items) -> Any:
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _untagged(pairs: list[tuple[str, Any]]) -> Any:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise WireError("an object has the same key twice")
+    return value
+
+
+def _untagged(pairs: list[tuple[str, Any]]) -> Any:
+    value = _object(pairs)
     for key, inner in pairs:
         if key.startswith("$"):
             if len(pairs) != 1 or key not in _READERS:
@@ -235,10 +245,15 @@ def _constant(text: str) -> Any:
     raise WireError(f"{text} is not JSON")
 
 
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+
+
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 2):
-        level = [inner for outer in level for inner in _inside(outer)]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner for outer in level for inner in _inside(outer) if isinstance(inner, _CONTAINERS)
+        ]
         if not level:
             return
     raise WireError(f"nested deeper than {MAX_DEPTH}")
@@ -246,8 +261,9 @@ def _check_depth(value: Any) -> None:
 
 def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return (*value.values(), *(key for key in value if isinstance(key, tuple | frozenset)))
-    return value if isinstance(value, list | tuple | set | frozenset) else ()
+        keys = [key for key in value if type(key) is not str]
+        return (*value.values(), *keys) if keys else value.values()
+    return value if isinstance(value, _CONTAINERS) else ()
 
 
 # -- frames ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from selfchallenge.environments.calculation.material import WORDS
 from selfchallenge.environments.calculation.tools import DOMAINS, domain_of
 from selfchallenge.environments.library import Library
 from selfchallenge.environments.retail import Retail
+from selfchallenge.environments.web import Web
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.actions import read_answer
 from selfchallenge.quality.gate import Trial
@@ -42,7 +43,7 @@ def trials(environment):
         return list(pool.map(run, held_out_tasks(environment)))
 
 
-@pytest.mark.parametrize("environment", [Calculation, Library, Retail, Airline])
+@pytest.mark.parametrize("environment", [Calculation, Library, Retail, Airline, Web])
 def test_every_task_passes_the_full_gate(environment):
     rejected = [
         (task.seed, check.name, check.evidence)
@@ -51,7 +52,7 @@ def test_every_task_passes_the_full_gate(environment):
         if not check.passed
     ]
     assert rejected == []
-    least = {Calculation: 100, Library: 8, Retail: 40, Airline: 40}
+    least = {Calculation: 100, Library: 8, Retail: 40, Airline: 40, Web: 40}
     assert len(trials(environment)) >= least[environment]
 
 

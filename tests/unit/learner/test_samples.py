@@ -2,8 +2,14 @@ from conftest import make_episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfchallenge.episode import Episode, Turn
-from selfchallenge.learner.samples import Sample, samples_from, select_successes, without_hint
+from selfchallenge.episode import USER_FAULT, Episode, Turn
+from selfchallenge.learner.samples import (
+    Sample,
+    samples_from,
+    select_successes,
+    without_hint,
+    without_user_faults,
+)
 
 
 def spoken(ids, sampled):
@@ -123,3 +129,8 @@ def test_a_hinted_episode_is_read_as_if_the_task_had_no_hint():
 def test_a_hinted_episode_without_an_unhinted_one_is_left_out():
     other = with_turns(spoken((1, 2), 1)).model_copy(update={"task": "another"})
     assert without_hint([hinted([spoken((1, 9, 2), 1)]), other]) == [other]
+
+
+def test_what_the_user_spoilt_is_left_out():
+    spoilt = make_episode().model_copy(update={"meta": {USER_FAULT: "invented #1"}})
+    assert without_user_faults([spoilt, make_episode()]) == [make_episode()]

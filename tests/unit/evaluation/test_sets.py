@@ -1,0 +1,101 @@
+"""The benchmarks whole: a double scores all of them, idling scores exactly the floor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfchallenge.environments.loading import load_environment
+from selfchallenge.errors import UsageError
+from selfchallenge.evaluation.benchmarks import Measuring, measure
+from selfchallenge.evaluation.sets import SetOptions, benchmark_set
+from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.progress import Silent
+from selfchallenge.sandbox.host import Sandbox
+
+FOLDER = Path(__file__).parents[4] / "shared/benchmarks"
+needs_data = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason="the benchmarks' files are not beside this checkout"
+)
+QUICK = Measuring(1, AgentSettings(), temperature=0.0, seed=0, batch=40)
+
+# environment, benchmark, options, tasks, how many of them idling passes
+SPLITS = [
+    ("calculation", "m3tooleval", {}, 48, 0),
+    ("calculation", "m3tooleval", {"checker": "fair", "feedback": True}, 48, 0),
+    ("calculation", "m3tooleval", {"actions": "json", "steps": 10}, 48, 0),
+    ("calculation", "m3tooleval", {"prompt": "own"}, 48, 0),
+    ("web", "m3tooleval", {}, 34, 0),
+    ("airline", "tau-bench", {}, 50, 19),
+    ("airline", "tau-bench", {"subset": "paper", "actions": "json"}, 30, 0),
+    ("retail", "tau-bench", {}, 115, 7),
+    ("retail", "tau-bench", {"actions": "json", "steps": 30, "policy": False}, 115, 7),
+    ("retail", "tau-bench", {"split": "dev"}, 20, 1),
+    ("retail", "tau-bench", {"split": "train"}, 500, 5),
+]
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox() as box:
+        yield box
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "benchmark", "options", "count", "floor"), SPLITS)
+def test_a_double_scores_all_and_idling_the_floor(name, benchmark, options, count, floor, sandbox):
+    world = load_environment(name, FOLDER / benchmark)
+    chosen = benchmark_set(benchmark, world, SetOptions(**options))
+    found = measure("scripted:oracle", chosen, world, sandbox, QUICK, watch=Silent())
+    assert (found["n"], found["pass@1"], found["noop_passed"]) == (count, 1.0, floor)
+    assert found["noop_floor"] == floor / count
+    assert found["measured"].items() >= options.items() - {("steps", 10), ("steps", 30)} - {
+        ("policy", False)
+    }
+    assert found["measured"]["max_steps"] == options.get("steps", 15)
+
+
+@needs_data
+def test_only_the_first_tasks_are_taken_where_the_score_says_so(sandbox):
+    world = load_environment("web", FOLDER / "m3tooleval")
+    chosen = benchmark_set("m3tooleval", world, SetOptions(first=3))
+    found = measure("scripted:oracle", chosen, world, sandbox, QUICK, watch=Silent())
+    assert (found["n"], found["measured"]["first"]) == (3, 3)
+
+
+@needs_data
+def test_what_is_shown_changes_the_hash_of_the_prompt(sandbox):
+    world = load_environment("airline", FOLDER / "tau-bench")
+    hashes = set()
+    for options in ({}, {"policy": False}, {"actions": "json"}):
+        chosen = benchmark_set("tau-bench", world, SetOptions(subset="paper", **options))
+        found = measure("scripted:silent", chosen, world, sandbox, QUICK, watch=Silent())
+        hashes.add(found["prompt_hash"])
+        assert found["measured"]["policy_shown"] is options.get("policy", True)
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "benchmark", "options", "said"),
+    [
+        ("library", "tau-bench", {}, "no tasks for 'library'"),
+        ("library", "m3tooleval", {}, "no tasks for 'library'"),
+        ("airline", "tau-bench", {"split": "train"}, "no split 'train'"),
+        ("retail", "tau-bench", {"subset": "paper"}, "airline only|there are no"),
+        ("calculation", "m3tooleval", {"prompt": "own", "actions": "json"}, "asks for code|read"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name, benchmark, options, said, tmp_path):
+    (tmp_path / "tasks.json").write_text("[]")
+    (tmp_path / "tasks_test.json").write_text("[]")
+    world = load_environment(name, tmp_path)
+    with pytest.raises(UsageError, match=said):
+        benchmark_set(benchmark, world, SetOptions(**options))
+
+
+@pytest.mark.parametrize("benchmark", ["m3tooleval", "tau-bench"])
+def test_a_benchmark_needs_its_data(benchmark):
+    with pytest.raises(UsageError, match="need its data") as error:
+        benchmark_set(benchmark, load_environment("retail"), SetOptions())
+    assert f"data get {benchmark}" in str(error.value.fix)
