@@ -17,6 +17,7 @@ from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
+from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
 from selfchallenge.runs.store import FORMAT, RunDirectory
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
@@ -61,12 +62,19 @@ class RunSettings:
     trials: int = 1
     evaluation_temperature: float = 0.0
     batch: int = 40
-    min_isolation: str = "B"
+    min_isolation: Literal["A", "B", "C"] = "B"
     allow_unsafe: bool = False
     agent: AgentSettings = field(default_factory=AgentSettings)
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
     rft: RftSettings = field(default_factory=RftSettings)
+
+    def __post_init__(self) -> None:
+        require(self, seed=SEED, temperature=TEMPERATURE, evaluation_temperature=TEMPERATURE)
+        require(self, tasks=POSITIVE, candidates=POSITIVE, rollouts=POSITIVE, hinted=COUNT)
+        require(self, trials=POSITIVE, batch=POSITIVE)
+        require(self.agent, group="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
+        require(self.agent, group="agent", max_observation=POSITIVE, wall=Range(0.1))
 
     def sandbox(self) -> dict[str, Any]:
         """What the sandbox is started with."""

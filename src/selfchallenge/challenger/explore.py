@@ -33,6 +33,7 @@ from selfchallenge.challenger.views import View, combined, reckoned, unshadowed,
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.quality.checks import brief
+from selfchallenge.ranges import POSITIVE, SHARE, TEMPERATURE, require
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox
 
 LIMITS = Limits(wall=3.0)
@@ -53,6 +54,9 @@ class ExploreSettings:
     temperature: float = 0.9
     tries: int = 2
     same: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self, samples=POSITIVE, temperature=TEMPERATURE, tries=POSITIVE, same=SHARE)
 
 
 @dataclass

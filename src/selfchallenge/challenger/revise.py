@@ -26,6 +26,7 @@ from selfchallenge.environments.base import (
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action, show_observation
 from selfchallenge.models.base import Message, Model, Prompt, Sampling
 from selfchallenge.quality.gate import check
+from selfchallenge.ranges import COUNT, POSITIVE, TEMPERATURE, require
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import Check, CodeAsTask
 
@@ -47,6 +48,9 @@ class PaperSettings:
     revisions: int = 1
     temperature: float = 0.8
     max_tokens: int = 900
+
+    def __post_init__(self) -> None:
+        require(self, turns=COUNT, revisions=COUNT, temperature=TEMPERATURE, max_tokens=POSITIVE)
 
 
 @dataclass
