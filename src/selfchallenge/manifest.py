@@ -19,6 +19,7 @@ from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
 from selfchallenge.runs.store import FORMAT, RunDirectory
+from selfchallenge.sandbox.isolation import LEVELS
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
@@ -90,8 +91,16 @@ def agree(
 ) -> None:
     """Write `run.json` of a new run; for a resumed one make sure that it asks for the same.
 
+    Args:
+        run: its directory.
+        spelled: the environment as `spelling_of` gives it, the same from any working directory.
+        environment: where it happens.
+        settings: what is asked for.
+        isolation: level that holds now.
+
     Raises:
-        UsageError: the directory holds a run of another environment or with other settings.
+        UsageError: the directory holds a run of another environment or data or with other
+            settings, or one that was better isolated.
     """
     asked = dataclasses.asdict(settings)
     found = run.read_json("run.json")
@@ -101,6 +110,16 @@ def agree(
     label = environment_name(environment)
     if found["environment"] != label:
         raise _other(run, f"environment {found['environment']!r}, not {label!r}")
+    if found["spelled"] != spelled:
+        raise _other(run, f"environment {found['spelled']}, not {spelled}")
+    if found["data"] != _data(environment):
+        raise _other(run, f"data = {found['data']}, not {_data(environment)}")
+    if LEVELS.index(isolation) > LEVELS.index(found["isolation"]):
+        raise UsageError(
+            f"the run began at isolation level {found['isolation']} and only {isolation} holds now",
+            where=str(run.path),
+            fix="go on where the level holds (selfchallenge doctor), or begin a new run",
+        )
     for key, value in asked.items():
         if found["settings"].get(key) != _plain(value):
             raise _other(run, f"{key} = {found['settings'].get(key)!r}, not {_plain(value)!r}")
@@ -113,7 +132,7 @@ def _manifest(
         "format": FORMAT,
         "environment": environment_name(environment),
         "spelled": spelled,
-        "data": str(environment.data) if environment.data else None,
+        "data": _data(environment),
         "settings": _plain(asked),
         "seed": asked["seed"],
         "isolation": isolation,
@@ -122,6 +141,10 @@ def _manifest(
         "machine": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def _data(environment: type[Environment]) -> str | None:
+    return str(environment.data) if environment.data else None
 
 
 def _version(name: str) -> str | None:

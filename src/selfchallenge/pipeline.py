@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from selfchallenge import manifest
+from selfchallenge.beginning import begin, look_up_models
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
@@ -85,10 +85,11 @@ def open_loop(
     watch: Watch | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
-    world = load_environment(environment, data)
-    with RunDirectory.open(out, create=True) as run, Sandbox(**settings.sandbox()) as sandbox:
-        manifest.agree(run, str(environment), world, settings, sandbox.isolation)
-        loop = Loop(run, world, sandbox, settings, watch or Silent())
+    world, watch = load_environment(environment, data), watch or Silent()
+    look_up_models(settings, out)
+    with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
+        begin(run, world, settings, sandbox, watch)
+        loop = Loop(run, world, sandbox, settings, watch)
         try:
             yield loop
         finally:
