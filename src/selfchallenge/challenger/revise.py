@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.prompts import render
+from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import (
     Environment,
     describe_tools,
@@ -102,7 +103,7 @@ class PaperWriter:
 
     def _explore(self, talk: _Talk, seed: str | None) -> None:
         tools = describe_tools(self.environment, seed)
-        subject = self.environment.describe_seed(seed) if seed else "anything"
+        subject = subject_of(self.environment, seed)
         opening = render(
             "paper_explore.md.j2",
             policy=policy_of(self.environment),

@@ -12,7 +12,7 @@ from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import Episode
 from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.evaluation.metrics import score
-from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
+from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.executor.oracle import idle, oracle
 from selfchallenge.models.base import Model
@@ -50,7 +50,7 @@ def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
     if not tasks:
         raise UsageError(
             f"{environment_name(environment)} has no {name} tasks",
-            fix="give a file of tasks: --tasks FILE",
+            fix=f"give a file of tasks: --tasks FILE, or write {held_out_file(environment)}",
         )
     return tasks
 
