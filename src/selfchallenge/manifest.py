@@ -19,6 +19,7 @@ from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.quality.settings import GateSettings
+from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
 from selfchallenge.runs.store import FORMAT, RunDirectory
 from selfchallenge.sandbox.isolation import LEVELS
 
@@ -65,7 +66,7 @@ class RunSettings:
     trials: int = 1
     evaluation_temperature: float = 0.0
     batch: int = 40
-    min_isolation: str = "B"
+    min_isolation: Literal["A", "B", "C"] = "B"
     allow_unsafe: bool = False
     container: str = ""
     agent: AgentSettings = field(default_factory=AgentSettings)
@@ -73,6 +74,13 @@ class RunSettings:
     paper: PaperSettings = field(default_factory=PaperSettings)
     quality: GateSettings = field(default_factory=GateSettings)
     rft: RftSettings = field(default_factory=RftSettings)
+
+    def __post_init__(self) -> None:
+        require(self, seed=SEED, temperature=TEMPERATURE, evaluation_temperature=TEMPERATURE)
+        require(self, tasks=POSITIVE, candidates=POSITIVE, rollouts=POSITIVE, hinted=COUNT)
+        require(self, trials=POSITIVE, batch=POSITIVE)
+        require(self.agent, group="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
+        require(self.agent, group="agent", max_observation=POSITIVE, wall=Range(0.1))
 
     def sandbox(self) -> dict[str, Any]:
         """What the sandbox is started with."""
@@ -92,8 +100,16 @@ def agree(
 ) -> None:
     """Write `run.json` of a new run; for a resumed one make sure that it asks for the same.
 
+    Args:
+        run: its directory.
+        spelled: the environment as `spelling_of` gives it, the same from any working directory.
+        environment: where it happens.
+        settings: what is asked for.
+        isolation: level that holds now.
+
     Raises:
-        UsageError: the directory holds a run of another environment or with other settings.
+        UsageError: the directory holds a run of another environment or data or with other
+            settings, or one that was better isolated.
     """
     asked = dataclasses.asdict(settings)
     found = run.read_json("run.json")
@@ -103,6 +119,10 @@ def agree(
     label = environment_name(environment)
     if found["environment"] != label:
         raise _other(run, f"environment {found['environment']!r}, not {label!r}")
+    if found["spelled"] != spelled:
+        raise _other(run, f"environment {found['spelled']}, not {spelled}")
+    if found["data"] != _data(environment):
+        raise _other(run, f"data = {found['data']}, not {_data(environment)}")
     if LEVELS.index(isolation) > LEVELS.index(found["isolation"]):
         raise UsageError(
             f"the run began at isolation level {found['isolation']} and only {isolation} holds now",
@@ -121,7 +141,7 @@ def _manifest(
         "format": FORMAT,
         "environment": environment_name(environment),
         "spelled": spelled,
-        "data": str(environment.data) if environment.data else None,
+        "data": _data(environment),
         "settings": _plain(asked),
         "seed": asked["seed"],
         "isolation": isolation,
@@ -130,6 +150,10 @@ def _manifest(
         "machine": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def _data(environment: type[Environment]) -> str | None:
+    return str(environment.data) if environment.data else None
 
 
 def _version(name: str) -> str | None:

@@ -16,18 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from selfchallenge import manifest
+from selfchallenge.beginning import begin, look_up_models
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.write import StagedWriter
+from selfchallenge.environments.asking import seeds_of
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
-from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
+from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
@@ -83,10 +84,11 @@ def open_loop(
     watch: Watch | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
-    world = load_environment(environment, data)
-    with RunDirectory.open(out, create=True) as run, Sandbox(**settings.sandbox()) as sandbox:
-        manifest.agree(run, str(environment), world, settings, sandbox.isolation)
-        loop = Loop(run, world, sandbox, settings, watch or Silent())
+    world, watch = load_environment(environment, data), watch or Silent()
+    look_up_models(settings, out)
+    with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
+        begin(run, world, settings, sandbox, watch)
+        loop = Loop(run, world, sandbox, settings, watch)
         try:
             yield loop
         finally:
@@ -114,8 +116,7 @@ class Loop:
         wanted, most = self.settings.tasks, self.settings.candidates
         if len(accepted) >= wanted or len(candidates) >= most:
             return self._require_tasks(accepted)
-        stage = self.watch.stage("tasks", wanted)
-        stage.update(len(accepted))
+        stage = self.watch.stage("tasks", wanted, len(accepted))
         done = {c.candidate for c in candidates}
         writer = self._writer(candidates)
         with timed(self.run, "challenge") as tick:
@@ -169,7 +170,7 @@ class Loop:
         owed = [a for a in assignments if f"train/{a.task.id}/{a.attempt}" not in episodes]
         if not owed:
             return
-        stage = self.watch.stage(name, len(assignments))
+        stage = self.watch.stage(name, len(assignments), len(done))
         count, successes = len(done), sum(reward == 1.0 for reward in done)
         model = self._executor([task for task, _ in pairs])
         with timed(self.run, "rollout") as tick:
@@ -201,7 +202,7 @@ class Loop:
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
-                stage = stage or self.watch.stage("training", record.steps)
+                stage = stage or self.watch.stage("training", record.steps, record.step - 1)
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
 
@@ -215,7 +216,7 @@ class Loop:
         """Score the executor on the held-out tasks, and once what doing nothing scores."""
         tasks = held_out_tasks(self.environment)
         if not tasks:
-            self.watch.say("this environment ships no held-out tasks: nothing is measured")
+            self.watch.say(f"no score: no held-out tasks in {held_out_file(self.environment)}")
             return
         done = {episode.key for episode in self.run.read("scores.jsonl", Episode)}
         total = len(tasks) * self.settings.trials
@@ -257,8 +258,9 @@ class Loop:
         *,
         trials: int,
     ) -> None:
-        stage = self.watch.stage(f"score {phase}", len(pairs) * trials)
-        count = passed = 0
+        before = [e.passed for e in self.run.read("scores.jsonl", Episode) if e.phase == phase]
+        stage = self.watch.stage(f"score {phase}", len(pairs) * trials, len(before))
+        count, passed = len(before), sum(before)
         with timed(self.run, f"evaluate {phase}") as tick:
             for episode in evaluate(
                 model,
@@ -313,7 +315,7 @@ class Loop:
 
     def _seeds(self) -> list[str | None]:
         """Training seeds in a random order; `[None]` for an environment without seeds."""
-        seeds = [s for s in self.environment.seeds() if is_training_seed(s)]
+        seeds = [s for s in seeds_of(self.environment) if is_training_seed(s)]
         random.Random(self.settings.seed).shuffle(seeds)
         return list(seeds) or [None]
 

@@ -32,8 +32,8 @@ class Stage(Protocol):
 class Watch(Protocol):
     """Who is told what goes on."""
 
-    def stage(self, name: str, total: int) -> Stage:
-        """A stage begins; the one before has ended."""
+    def stage(self, name: str, total: int, done: int = 0) -> Stage:
+        """A stage begins, `done` of its total by an earlier process; the one before has ended."""
         ...
 
     def say(self, text: str) -> None:
@@ -44,9 +44,9 @@ class Watch(Protocol):
 class Silent:
     """Tells nobody: the default in code."""
 
-    def stage(self, name: str, total: int) -> Silent:
+    def stage(self, name: str, total: int, done: int = 0) -> Silent:
         """Ignored."""
-        del name, total
+        del name, total, done
         return self
 
     def update(self, done: int, note: str = "") -> None:
@@ -60,11 +60,11 @@ class Lines:
     """Plain lines, one every few seconds, for logs and CI."""
 
     def __init__(self) -> None:
-        self.name, self.total, self.started, self.last = "", 0, 0.0, 0.0
+        self.name, self.total, self.before, self.started, self.last = "", 0, 0, 0.0, 0.0
 
-    def stage(self, name: str, total: int) -> Lines:
+    def stage(self, name: str, total: int, done: int = 0) -> Lines:
         """Begin a stage."""
-        self.name, self.total, self.started = name, total, time.monotonic()
+        self.name, self.total, self.before, self.started = name, total, done, time.monotonic()
         self.last = 0.0
         return self
 
@@ -75,8 +75,9 @@ class Lines:
             return
         self.last = now
         passed = now - self.started
-        left = passed / done * (self.total - done) if done else 0.0
-        rest = f", about {_duration(left)} left" if 0 < done < self.total else ""
+        now_done = done - self.before
+        left = passed / now_done * (self.total - done) if now_done else 0.0
+        rest = f", about {_duration(left)} left" if now_done and done < self.total else ""
         note = f" ({note})" if note else ""
         self.say(f"{self.name}: {done}/{self.total}{note}, {_duration(passed)}{rest}")
 
@@ -91,9 +92,9 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self.progress, self.task = progress, None
 
-    def stage(self, name: str, total: int) -> _Bar:
+    def stage(self, name: str, total: int, done: int = 0) -> _Bar:
         """Begin a bar."""
-        return _Bar(self.progress, name, total)
+        return _Bar(self.progress, name, total, done)
 
     def say(self, text: str) -> None:
         """Print above the bars."""
@@ -101,9 +102,10 @@ class Bars:
 
 
 class _Bar:
-    def __init__(self, progress: Progress, name: str, total: int) -> None:
+    def __init__(self, progress: Progress, name: str, total: int, done: int) -> None:
         self.progress = progress
-        self.task = progress.add_task(name, total=total, note="")
+        # What stands at the beginning counts for nothing in the estimate of the time left.
+        self.task = progress.add_task(name, total=total, completed=done, note="")
 
     def update(self, done: int, note: str = "") -> None:
         """Move the bar."""

@@ -7,6 +7,7 @@ what lays values onto them, so that a wrong name or a wrong type is an error bef
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from selfchallenge.errors import UsageError
 from selfchallenge.manifest import RunSettings
@@ -46,7 +47,7 @@ def _overlay(settings: T, changes: Mapping[str, Any], where: str, prefix: str) -
             raise _unknown(spelled, name, [f"{prefix}{n}" for n in names], where)
         current = getattr(settings, name)
         if not dataclasses.is_dataclass(current):
-            new[name] = _typed(value, hints[name], spelled, where)
+            new[name] = _typed(value, hints[name], spelled, where, current)
         elif isinstance(value, Mapping):
             new[name] = _overlay(current, value, where, f"{spelled}.")
         else:
@@ -55,7 +56,11 @@ def _overlay(settings: T, changes: Mapping[str, Any], where: str, prefix: str) -
                 where=where,
                 fix=f"set one of its settings: {spelled}.NAME = VALUE",
             )
-    return dataclasses.replace(settings, **new)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(settings, **new)  # type: ignore[type-var]
+    except UsageError as error:  # the settings know neither their group nor where values come from
+        fix = error.fix or "choose another value"
+        raise UsageError(f"{prefix}{error.what}", where=where, fix=fix) from error
 
 
 def _unknown(spelled: str, name: str, known: list[str], where: str) -> UsageError:
@@ -65,12 +70,15 @@ def _unknown(spelled: str, name: str, known: list[str], where: str) -> UsageErro
     return UsageError(f"there is no setting {spelled}", where=where, fix=fix)
 
 
-def _typed(value: Any, hint: Any, spelled: str, where: str) -> Any:
+def _typed(value: Any, hint: Any, spelled: str, where: str, current: Any) -> Any:
+    finite = ConfigDict(allow_inf_nan=False)
     try:
-        return TypeAdapter(hint).validate_python(value, strict=True)
+        return TypeAdapter(hint, config=finite).validate_python(value, strict=True)
     except ValidationError as error:
         raise UsageError(
-            f"{spelled} must be {_expected(hint)}, not {value!r}", where=where
+            f"{spelled} must be {_expected(hint)}, not {value!r}",
+            where=where,
+            fix=f"write a value such as {spelled} = {json.dumps(current)}",
         ) from error
 
 

@@ -19,6 +19,9 @@ Path = tuple[str | int, ...]
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
+FEWEST_FAILURES = 3
+"""Failure cases that a task has at least (paper, section 3)."""
+
 
 def content_hash(value: object) -> str:
     """Sixteen hex digits of the SHA-256 of `value` as canonical JSON."""
@@ -52,7 +55,7 @@ class CodeAsTask(Record):
     instruction: NonEmpty
     verifier: NonEmpty
     solution: NonEmpty
-    failures: Annotated[tuple[NonEmpty, ...], Field(min_length=3)]
+    failures: Annotated[tuple[NonEmpty, ...], Field(min_length=FEWEST_FAILURES)]
     meta: dict[str, Any] = Field(default_factory=dict)
     id: str = ""
 

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from selfchallenge.errors import UsageError
 from selfchallenge.learner.settings import RftSettings
 from selfchallenge.manifest import RunSettings
+from selfchallenge.ranges import Range
 from selfchallenge.settings import assignments, overlay, preset, preset_names, read_config
 
 
@@ -53,16 +55,24 @@ def test_a_whole_number_is_a_number_but_not_the_other_way_round():
         ({"nane": "y"}, "there is no setting nane", "did you mean name?"),
         ({"inner": {"epoch": 3}}, "there is no setting inner.epoch", "did you mean inner.epochs?"),
         ({"zzzz": 3}, "there is no setting zzzz", "the settings are name, mode, on, inner"),
-        ({"mode": "medium"}, "mode must be one of fast, slow, not 'medium'", ""),
-        ({"name": 3}, "name must be text, not 3", ""),
-        ({"on": 1}, "on must be true or false, not 1", ""),
-        ({"inner": {"epochs": True}}, "inner.epochs must be a whole number, not True", ""),
+        (
+            {"mode": "medium"},
+            "mode must be one of fast, slow, not 'medium'",
+            'write a value such as mode = "fast"',
+        ),
+        ({"name": 3}, "name must be text, not 3", 'write a value such as name = "x"'),
+        ({"on": 1}, "on must be true or false, not 1", "write a value such as on = false"),
+        (
+            {"inner": {"epochs": True}},
+            "inner.epochs must be a whole number, not True",
+            "write a value such as inner.epochs = 2",
+        ),
         (
             {"inner": 3},
             "inner is a group of settings, not one value",
             "set one of its settings: inner.NAME = VALUE",
         ),
-        ({"name": {"a": 1}}, "name must be text, not {'a': 1}", ""),
+        ({"name": {"a": 1}}, "name must be text, not {'a': 1}", 'write a value such as name = "x"'),
     ],
 )
 def test_wrong_settings_are_errors_that_help(changes, what, fix):
@@ -72,8 +82,11 @@ def test_wrong_settings_are_errors_that_help(changes, what, fix):
 
 
 def test_what_the_settings_refuse_is_refused():
-    with pytest.raises(UsageError, match="epochs must be above 0"):
-        overlay(Outer(), {"inner": {"epochs": 0}})
+    with pytest.raises(UsageError) as caught:
+        overlay(Outer(), {"inner": {"epochs": 0}}, where="mine.toml")
+    found = caught.value
+    assert (found.what, found.where) == ("inner.epochs must be above 0", "mine.toml")
+    assert found.fix
 
 
 @given(
@@ -85,7 +98,7 @@ def test_what_the_settings_refuse_is_refused():
         inner=st.builds(
             Inner,
             epochs=st.integers(min_value=1),
-            rate=st.floats(allow_nan=False),
+            rate=st.floats(allow_nan=False, allow_infinity=False),
         ),
     )
 )
@@ -160,3 +173,61 @@ def test_files_that_cannot_be_read(tmp_path):
         read_config(broken)
     with pytest.raises(UsageError, match="No such file"):
         read_config(tmp_path / "absent.toml")
+
+
+REFUSED = [
+    ("temperature", -1.0), ("temperature", math.nan), ("evaluation_temperature", math.inf),
+    ("seed", -5), ("seed", 2**31), ("tasks", -1), ("tasks", 0), ("candidates", 0),
+    ("rollouts", 0), ("hinted", -1), ("trials", 0), ("batch", 0), ("min_isolation", "Z"),
+    ("agent.max_steps", 0), ("agent.max_tokens", 0), ("agent.max_observation", 0),
+    ("agent.wall", 0.0), ("paper.turns", -1), ("paper.revisions", -1), ("paper.max_tokens", 0),
+    ("paper.temperature", -0.1), ("write.wave", 0), ("write.failures", 1),
+    ("write.paraphrased", 1.1), ("write.explore.samples", 0), ("write.explore.temperature", -1.0),
+    ("write.explore.tries", 0), ("write.explore.same", -0.1), ("write.phrases.samples", 0),
+    ("write.phrases.kept", 0), ("write.phrases.attempts", 0), ("write.phrases.agreeing", 5),
+    ("write.phrases.temperature", -1.0), ("rft.epochs", 0), ("rft.learning_rate", math.inf),
+    ("rft.rank", -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_values_that_make_no_run_are_refused_by_their_name(name, value):
+    with pytest.raises(UsageError) as caught:
+        overlay(RunSettings(), assignments([f"{name}={value}"]), where="--set")
+    assert caught.value.what.startswith(name)
+    assert "\n" not in caught.value.what
+    assert caught.value.where == "--set"
+    assert caught.value.fix
+
+
+def numbers(settings, prefix=""):
+    """Names of all settings that are numbers."""
+    for entry in dataclasses.fields(settings):
+        value, name = getattr(settings, entry.name), f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(value):
+            yield from numbers(value, f"{name}.")
+        elif type(value) in (int, float):
+            yield name
+
+
+UNBOUNDED = {"rft.alpha", "rft.seed"}
+"""Any number will do for these."""
+
+
+@pytest.mark.parametrize("name", sorted(set(numbers(RunSettings())) - UNBOUNDED))
+def test_every_number_has_a_range(name):
+    with pytest.raises(UsageError, match=name.rpartition(".")[2]):
+        overlay(RunSettings(), assignments([f"{name}=-3"]))
+
+
+def test_a_range_says_what_is_allowed():
+    with pytest.raises(UsageError, match=r"write\.failures must be 3 or more, not 1"):
+        overlay(RunSettings(), {"write": {"failures": 1}})
+    with pytest.raises(UsageError, match=r"same must be between 0 and 1, not 2"):
+        overlay(RunSettings(), {"write": {"explore": {"same": 2.0}}})
+
+
+@given(st.floats(), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_range_holds_finite_numbers_between_its_ends(value, low):
+    assert (value in Range(low)) == (math.isfinite(value) and value >= low)
+    assert (value in Range(low, low + 1)) == (math.isfinite(value) and low <= value <= low + 1)

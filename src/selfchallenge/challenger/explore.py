@@ -30,9 +30,11 @@ from selfchallenge.challenger.flow import opening_with, own_values, takes_values
 from selfchallenge.challenger.prompts import render
 from selfchallenge.challenger.shapes import Shape, Slot
 from selfchallenge.challenger.views import View, combined, reckoned, unshadowed, views
+from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.quality.checks import brief
+from selfchallenge.ranges import POSITIVE, SHARE, TEMPERATURE, require
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox
 
 LIMITS = Limits(wall=3.0)
@@ -53,6 +55,9 @@ class ExploreSettings:
     temperature: float = 0.9
     tries: int = 2
     same: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self, samples=POSITIVE, temperature=TEMPERATURE, tries=POSITIVE, same=SHARE)
 
 
 @dataclass
@@ -196,7 +201,7 @@ class Explorer:
         if tool is None:
             raise ValueError("no tool was chosen for this step")
         system = render("explore_system.md.j2", policy=policy_of(self.environment), tools=e.tools)
-        subject = self.environment.describe_seed(e.draft.seed) if e.draft.seed else "anything"
+        subject = subject_of(self.environment, e.draft.seed)
         user = render("explore_user.md.j2", subject=subject)
         lines = [f"{s.source}  # {brief(s.value, 200)}" for s in e.draft.steps]
         call = f"{_variable(e.draft)} = {tool.name}({e.opening}"

@@ -21,6 +21,7 @@ from selfchallenge.environments.base import Environment, ToolSpec
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import opening
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
+from selfchallenge.ranges import POSITIVE, TEMPERATURE, Range, require
 from selfchallenge.sandbox.host import Limits, Sandbox
 from selfchallenge.task import CodeAsTask
 
@@ -44,6 +45,10 @@ class PhraseSettings:
     attempts: int = 4
     agreeing: int = 2
     temperature: float = 0.7
+
+    def __post_init__(self) -> None:
+        require(self, samples=POSITIVE, kept=POSITIVE, attempts=POSITIVE, temperature=TEMPERATURE)
+        require(self, agreeing=Range(1, self.attempts))
 
 
 @dataclass

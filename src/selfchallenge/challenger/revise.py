@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from selfchallenge.challenger.candidate import Candidate, with_verifier
 from selfchallenge.challenger.prompts import render
+from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import (
     Environment,
     describe_tools,
@@ -26,6 +27,7 @@ from selfchallenge.environments.base import (
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action, show_observation
 from selfchallenge.models.base import Message, Model, Prompt, Sampling
 from selfchallenge.quality.gate import check
+from selfchallenge.ranges import COUNT, POSITIVE, TEMPERATURE, require
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import Check, CodeAsTask
 
@@ -47,6 +49,9 @@ class PaperSettings:
     revisions: int = 1
     temperature: float = 0.8
     max_tokens: int = 900
+
+    def __post_init__(self) -> None:
+        require(self, turns=COUNT, revisions=COUNT, temperature=TEMPERATURE, max_tokens=POSITIVE)
 
 
 @dataclass
@@ -119,7 +124,7 @@ class PaperWriter:
 
     def _explore(self, talk: _Talk, seed: str | None) -> None:
         tools = describe_tools(self.environment, seed)
-        subject = self.environment.describe_seed(seed) if seed else "anything"
+        subject = subject_of(self.environment, seed)
         opening = render(
             "paper_explore.md.j2",
             policy=policy_of(self.environment),

@@ -30,8 +30,9 @@ from selfchallenge.challenger.wording import word_draft
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.models.base import Model
 from selfchallenge.quality.gate import survivors
+from selfchallenge.ranges import POSITIVE, SHARE, Range, require
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import Check, CodeAsTask
+from selfchallenge.task import FEWEST_FAILURES, Check, CodeAsTask
 
 CHOICES = 4
 """Seeds looked at for one candidate."""
@@ -55,6 +56,9 @@ class WriterSettings:
     paraphrased: float = 0.3
     explore: ExploreSettings = field(default_factory=ExploreSettings)
     phrases: PhraseSettings = field(default_factory=PhraseSettings)
+
+    def __post_init__(self) -> None:
+        require(self, wave=POSITIVE, failures=Range(FEWEST_FAILURES), paraphrased=SHARE)
 
 
 @dataclass

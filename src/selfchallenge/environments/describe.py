@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from selfchallenge.environments.asking import seeds_of
 from selfchallenge.environments.base import (
     Environment,
     describe_tools,
@@ -33,13 +34,13 @@ def describe(environment: type[Environment]) -> dict[str, Any]:
     """What an environment tells its agents, its tools, and how many seeds it has; plain data.
 
     Raises:
-        LoadError: it has no tools, or one whose signature gives no JSON schema.
+        LoadError: it has no tools, one whose signature gives no JSON schema, or wrong seeds.
     """
     return {
         "name": environment_name(environment),
         "description": policy_of(environment),
         "tools": [vars(spec) for spec in describe_tools(environment)],
-        "seeds": len(environment.seeds()),
+        "seeds": len(seeds_of(environment)),
     }
 
 
@@ -66,7 +67,7 @@ def write_starter(name: str, folder: Path) -> tuple[Path, str]:
     text = files("selfchallenge.environments").joinpath("starter.py").read_text("utf-8")
     try:
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(re.sub(r"\bStarter\b", cls, text))
+            stream.write(re.sub(r"\bStarter\b", cls, re.sub(r"\bstarter\b", name, text)))
     except FileExistsError as error:
         raise UsageError(f"{file} is there already", fix="choose another name") from error
     except OSError as error:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import LoadError, UsageError, boundary
 
-__all__ = ["BUILTIN", "Origin", "load_environment", "load_origin", "origin_of"]
+__all__ = ["BUILTIN", "Origin", "load_environment", "load_origin", "origin_of", "spelling_of"]
 
 BUILTIN = {
     "airline": "selfchallenge.environments.airline.tools:Airline",
@@ -93,6 +93,18 @@ def origin_of(cls: type[Environment]) -> Origin:
     if cls.__module__ == "__main__" or not _importable(cls.__module__, file):
         return _pickled(cls)
     return Origin("module", cls.__module__, cls.__qualname__, file)
+
+
+def spelling_of(cls: type[Environment]) -> str:
+    """How `load_environment` is asked for `cls`, without its data, from any working directory."""
+    bound: type[Environment] | None = vars(cls).get("__bound_from__")
+    if bound is not None:
+        return spelling_of(bound)
+    module = sys.modules.get(cls.__module__)
+    if hasattr(module, "__selfchallenge_file__"):
+        return f"{_file_of(module)}:{cls.__qualname__}"
+    place = f"{cls.__module__}:{cls.__qualname__}"
+    return {target: name for name, target in BUILTIN.items()}.get(place, place)
 
 
 def load_origin(origin: Origin) -> type[Environment]:

@@ -3,6 +3,9 @@
 `selfchallenge env new NAME` copies this file. An environment is a class: what an instance holds is
 the state, and the methods marked with @tool are what agents can do. The three things to change are
 the state, the tools and the docstring of the class.
+
+Tasks that you write by hand into starter.tasks.jsonl beside this file, one a line, measure a model
+before and after it has learnt; nothing is ever trained on them. Their "environment" is "Starter".
 """
 
 from __future__ import annotations

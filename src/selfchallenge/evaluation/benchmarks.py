@@ -18,7 +18,7 @@ from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.evaluation.beside import outcomes_of, paired_with
 from selfchallenge.evaluation.metrics import Outcomes, score, several
 from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
-from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
+from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle, oracle
@@ -59,7 +59,7 @@ def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
     if not tasks:
         raise UsageError(
             f"{environment_name(environment)} has no {name} tasks",
-            fix="give a file of tasks: --tasks FILE",
+            fix=f"give a file of tasks: --tasks FILE, or write {held_out_file(environment)}",
         )
     return tasks
 

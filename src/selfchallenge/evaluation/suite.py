@@ -6,29 +6,57 @@ frame and the grounding condition. The floor is what an agent scores that does n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
-from importlib.resources import files
+from pathlib import Path
 
-from selfchallenge.environments.base import Environment
+from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import Episode
-from selfchallenge.errors import StageError
+from selfchallenge.errors import RecordError, StageError
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways, rollout
 from selfchallenge.models.base import Model
 from selfchallenge.quality.gate import derive_reference
+from selfchallenge.runs.store import read_records
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
 
 def held_out_tasks(environment: type[Environment]) -> list[CodeAsTask]:
-    """The hand-written test tasks that lie beside an environment; none when it ships none."""
-    package = environment.__module__.rpartition(".tools")[0] or environment.__module__
-    try:
-        source = files(package).joinpath("tasks.jsonl")
-        text = source.read_text("utf-8") if source.is_file() else ""
-    except (ModuleNotFoundError, TypeError):
+    """The hand-written test tasks that lie beside an environment; none when there are none.
+
+    Those of `held_out_file`, as far as they are about this environment.
+
+    Raises:
+        RecordError: the first malformed line of the file.
+    """
+    file = held_out_file(environment)
+    if file is None or not file.is_file():
         return []
-    return [CodeAsTask.model_validate_json(line) for line in text.splitlines() if line.strip()]
+    tasks: list[CodeAsTask] = []
+    for _, record in read_records(file, CodeAsTask):
+        if isinstance(record, RecordError):
+            raise record
+        tasks.append(record)
+    label = environment_name(environment)
+    return [task for task in tasks if task.environment == label]
+
+
+def held_out_file(environment: type[Environment]) -> Path | None:
+    """Where the held-out tasks of an environment belong; None for a class that lives in no file.
+
+    `tasks.jsonl` in its package, for a package or the module `tools` of one; `NAME.tasks.jsonl`
+    beside any other file `NAME.py`, where a plain `tasks.jsonl` may be the one of a run.
+    """
+    name = environment.__module__
+    module = sys.modules.get(name)
+    source = getattr(module, "__file__", None)
+    if source is None:
+        return None
+    file = Path(source).absolute()
+    if hasattr(module, "__path__") or name.endswith(".tools"):
+        return file.with_name("tasks.jsonl")
+    return file.with_suffix(".tasks.jsonl")
 
 
 def references(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,12 @@ from selfchallenge.models.weights import DEFAULTS, default_weights, to_stderr
 FORMS = (
     "default, default-1.5b, a local folder, a hub id (OWNER/NAME), openai:NAME@URL, scripted:NAME"
 )
+
+WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+"""What of a model on the hub is fetched."""
+
+SECONDS_TO_ANSWER = 5
+"""That the hub has, before it counts as unreachable."""
 
 
 def load_model(
@@ -67,45 +74,93 @@ def load_model(
     )
 
 
+def look_up(spec: str) -> None:
+    """Make sure that `spec` names a model, without loading it or fetching its weights.
+
+    Raises:
+        UsageError: `spec` has none of the forms, or names something that does not exist.
+        ModelError: the hub does not know it, or cannot be asked.
+        MissingExtraError: the hub's client is not installed.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "scripted":
+        named_script(rest).close()
+    elif kind == "openai":
+        from selfchallenge.models.openai import OpenAIModel  # noqa: PLC0415 - slow to import
+
+        OpenAIModel.from_spec(spec).close()
+    else:
+        base, _ = _without_adapter(spec)
+        if base not in DEFAULTS and not _is_folder(base) and _in_hub_cache(base) is None:
+            from huggingface_hub import model_info  # noqa: PLC0415 - an extra
+
+            with _hub_errors(base):
+                model_info(base, timeout=SECONDS_TO_ANSWER)
+
+
 def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, Path | None]:
     """The folder of the weights, and of the adapter when `spec` is one."""
-    if spec in DEFAULTS:
-        return default_weights(spec, say), None
+    base, adapter = _without_adapter(spec)
+    if base in DEFAULTS:
+        return default_weights(base, say), adapter
+    return (Path(base).expanduser() if _is_folder(base) else _from_hub(base, say)), adapter
+
+
+def _without_adapter(spec: str) -> tuple[str, Path | None]:
+    """The model that `spec` names or builds on, and the adapter's folder when it is one."""
     folder = Path(spec).expanduser()
-    if not spec or not folder.is_dir():
-        return _from_hub(spec, say), None
     note = folder / "adapter_config.json"
-    if not note.exists():
-        return folder, None
+    if not _is_folder(spec) or not note.exists():
+        return spec, None
     base = str(json.loads(note.read_text("utf-8")).get("base_model_name_or_path") or "")
     if Path(base).expanduser().resolve() == folder.resolve() or not base:
         raise ModelError("the adapter does not name the model it belongs to", where=str(note))
-    weights, below = _find(base, say)
-    if below is not None:
+    if _is_folder(base) and (Path(base).expanduser() / note.name).exists():
         raise ModelError(
             "an adapter on top of an adapter is not supported",
             where=str(folder),
             fix=f"merge {base} into its base model first",
         )
-    return weights, folder
+    return base, folder
+
+
+def _is_folder(spec: str) -> bool:
+    return bool(spec) and spec not in DEFAULTS and Path(spec).expanduser().is_dir()
 
 
 def _from_hub(spec: str, say: Callable[[str], None]) -> Path:
+    cached = _in_hub_cache(spec)
+    if cached is not None:
+        return cached
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra
+
+    say(f"model {spec}: not in the hub's cache, asking the hub")
+    with _hub_errors(spec):
+        return Path(snapshot_download(spec, allow_patterns=WANTED, etag_timeout=SECONDS_TO_ANSWER))
+
+
+def _in_hub_cache(spec: str) -> Path | None:
+    """Where the hub's cache has the model; None when it has not."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", spec) or spec.startswith((".", "~")):
         raise UsageError(
             f"no model is called {spec!r}, and there is no such folder", fix=f"use one of: {FORMS}"
         )
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - an extra
+        from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("huggingface-hub", "train") from error
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+    with _hub_errors(spec):
+        try:
+            return Path(snapshot_download(spec, allow_patterns=WANTED, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+
+
+@contextmanager
+def _hub_errors(spec: str) -> Iterator[None]:
     try:
-        return Path(snapshot_download(spec, allow_patterns=wanted, local_files_only=True))
-    except Exception:  # noqa: BLE001 - whatever it is, the hub is asked next
-        say(f"model {spec}: not in the hub's cache, asking the hub")
-    try:
-        return Path(snapshot_download(spec, allow_patterns=wanted, etag_timeout=5))
+        yield
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         raise ModelError(

@@ -99,6 +99,7 @@ def named_script(name: str) -> ScriptedModel:
         raise UsageError(
             f"no script is called {name!r}",
             where=f"scripted:{name}",
-            fix=f"use one of {', '.join(sorted(_scripts))}",
+            fix=f"use one of {', '.join(sorted(_scripts))}; in a run also oracle (to solve tasks) "
+            "and challenger (to write them)",
         )
     return ScriptedModel(name, _scripts[name]())

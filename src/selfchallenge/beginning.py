@@ -1,0 +1,51 @@
+"""How a run begins: its models are known, it agrees with its directory, and it says how it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selfchallenge import manifest
+from selfchallenge.environments.base import Environment
+from selfchallenge.environments.loading import spelling_of
+from selfchallenge.manifest import RunSettings
+from selfchallenge.models.loading import look_up
+from selfchallenge.progress import Watch
+from selfchallenge.runs.store import RunDirectory
+from selfchallenge.sandbox.host import Sandbox
+
+CHALLENGER, ORACLE = "scripted:challenger", "scripted:oracle"
+"""Models that only a run can make: one writes its tasks, the other knows them."""
+
+
+def look_up_models(settings: RunSettings, out: Path) -> None:
+    """Make sure that the models of a new run exist, without loading any.
+
+    Before anything is written: a wrong name in `run.json` could not be corrected there.
+
+    Raises:
+        UsageError: a name of no known form, or of nothing.
+        ModelError: the hub does not know a model, or cannot be asked.
+    """
+    if (out / "run.json").exists():
+        return
+    if settings.model not in (CHALLENGER, ORACLE):
+        look_up(settings.model)
+    challenger = settings.challenger_model or settings.model
+    if challenger != CHALLENGER:
+        look_up(challenger)
+
+
+def begin(
+    run: RunDirectory,
+    environment: type[Environment],
+    settings: RunSettings,
+    sandbox: Sandbox,
+    watch: Watch,
+) -> None:
+    """Write `run.json`, or compare it with what is asked for now, and say what isolates code.
+
+    Raises:
+        UsageError: the directory holds another run.
+    """
+    manifest.agree(run, spelling_of(environment), environment, settings, sandbox.isolation)
+    watch.say(f"generated code runs at isolation level {sandbox.isolation}")

@@ -1,0 +1,95 @@
+import pytest
+
+from selfchallenge.environments.loading import load_environment, spelling_of
+from selfchallenge.errors import UsageError
+from selfchallenge.manifest import RunSettings, agree
+from selfchallenge.runs.store import RunDirectory
+
+MEMO = """
+from selfchallenge import Environment, tool
+class Memo(Environment):
+    @tool
+    def read(self) -> str:
+        "Read."
+        return "memo"
+"""
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Begin or resume one run."""
+    with RunDirectory.open(tmp_path / "run", create=True) as run:
+
+        def begin(world, isolation="B", **settings):
+            agree(run, spelling_of(world), world, RunSettings(**settings), isolation)
+
+        yield begin
+
+
+@pytest.fixture
+def memos(tmp_path):
+    """Two files with a class of the same name."""
+    files = [tmp_path / "memo.py", tmp_path / "other" / "memo.py"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(MEMO)
+    return [load_environment(f"{file}:Memo") for file in files]
+
+
+def test_the_same_again_goes_on(begin, memos):
+    begin(memos[0])
+    begin(memos[0])
+
+
+def test_a_class_of_the_same_name_in_another_file_is_refused(begin, memos, tmp_path):
+    begin(memos[0])
+    with pytest.raises(UsageError, match="holds a run with environment") as caught:
+        begin(memos[1])
+    assert str(tmp_path / "other" / "memo.py") in caught.value.what
+    assert "--out" in caught.value.fix
+
+
+def test_other_data_is_refused(begin, tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    begin(load_environment("library", folders[0]))
+    begin(load_environment("library", folders[0]))
+    for data in (folders[1], None):
+        with pytest.raises(UsageError, match="holds a run with data = "):
+            begin(load_environment("library", data))
+
+
+def test_a_weaker_isolation_level_is_refused_and_a_stronger_one_is_not(begin):
+    world = load_environment("library")
+    begin(world, "B")
+    begin(world, "A")
+    with pytest.raises(UsageError, match="began at isolation level B and only C holds now"):
+        begin(world, "C")
+
+
+def test_other_settings_are_refused(begin):
+    world = load_environment("library")
+    begin(world)
+    with pytest.raises(UsageError, match="seed = 0, not 7"):
+        begin(world, seed=7)
+
+
+def test_a_spelling_finds_the_class_from_any_folder(memos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = load_environment("memo.py:Memo", tmp_path)
+    assert spelling_of(relative) == f"{tmp_path / 'memo.py'}:Memo"
+    monkeypatch.chdir("/")
+    assert load_environment(spelling_of(relative)) is memos[0]
+
+
+@pytest.mark.parametrize(
+    "env", ["library", "selfchallenge.environments.library:Library"]
+)  # fmt: skip
+def test_a_built_in_environment_has_one_spelling(env):
+    assert spelling_of(load_environment(env)) == "library"
+
+
+def test_a_class_of_a_module_is_spelled_by_it():
+    spelled = "selfchallenge.environments.starter:Starter"
+    assert spelling_of(load_environment(spelled)) == spelled
