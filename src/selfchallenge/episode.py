@@ -17,6 +17,9 @@ from selfchallenge.task import Record
 HINTED = "hinted"
 """Key of `Episode.meta`: the example solution was shown with the task."""
 
+FIRST_REPLY = "first_reply"
+"""Key of `Episode.meta`: place of the first turn that the executor spoke; others were given."""
+
 
 class StopReason(StrEnum):
     """Why an episode ended."""

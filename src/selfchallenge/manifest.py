@@ -29,6 +29,7 @@ class RunSettings:
     Attributes:
         model: the executor, and the challenger unless another is named.
         challenger_model: who writes the tasks; empty: `model`.
+        teacher_model: who makes the attempts that `distill` learns from; empty for the others.
         writer: `staged` (answer-first) or `paper` (one shot with revisions).
         gate: which checks a task must pass.
         algorithm: how the executor learns.
@@ -49,9 +50,10 @@ class RunSettings:
 
     model: str = "default"
     challenger_model: str = ""
+    teacher_model: str = ""
     writer: Literal["staged", "paper"] = "staged"
     gate: Gate = "full"
-    algorithm: Literal["rft"] = "rft"
+    algorithm: Literal["rft", "distill"] = "rft"
     seed: int = 0
     tasks: int = 100
     candidates: int = 200
@@ -67,6 +69,25 @@ class RunSettings:
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
     rft: RftSettings = field(default_factory=RftSettings)
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            UsageError: with what to change.
+        """
+        if self.algorithm == "distill" and not self.teacher_model:
+            raise UsageError(
+                "distillation needs a teacher",
+                where="--algorithm distill",
+                fix="name a stronger model with --teacher-model, such as openai:NAME@URL",
+            )
+        if self.teacher_model and self.algorithm != "distill":
+            raise UsageError(
+                f"{self.algorithm} has no teacher: the model learns from its own attempts",
+                where="--teacher-model",
+                fix="use --algorithm distill, or leave the teacher out",
+            )
 
     def sandbox(self) -> dict[str, Any]:
         """What the sandbox is started with."""

@@ -3,7 +3,8 @@
 Data flows one way and every arrow is a file in the run directory, so each stage can run alone, be
 killed, and goes on where it was: what a stage owes is found by comparing keys, never by a counter.
 The loop is the paper's self-improvement setting (section 3): challenger and executor start as the
-same model, and the executor learns from its own verified successes (eq. 2).
+same model, and the executor learns from its own verified attempts (eq. 2); or, with a teacher, its
+distillation setting (eq. 3).
 """
 
 from __future__ import annotations
@@ -15,38 +16,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from selfchallenge import manifest
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
-from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.write import StagedWriter
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import HINTED, Episode
+from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
-from selfchallenge.executor.agent import Assignment
-from selfchallenge.executor.batch import rollout
-from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.executor.oracle import idle
+from selfchallenge.learning import Learning
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
-from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Silent, Watch
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
 from selfchallenge.report.page import write_report
+from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
-
-if TYPE_CHECKING:
-    from selfchallenge.learner.rft import StepRecord, Trainable
 
 TRAIN_SHARE = 0.9
 """Share of the seeds that tasks are written about; the rest is kept for tests."""
@@ -85,6 +81,7 @@ def open_loop(
     watch: Watch | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
+    settings.check()
     world = load_environment(environment, data)
     with RunDirectory.open(out, create=True) as run, Sandbox(**settings.sandbox()) as sandbox:
         manifest.agree(run, str(environment), world, settings, sandbox.isolation)
@@ -104,8 +101,13 @@ class Loop:
     sandbox: Sandbox
     settings: RunSettings
     watch: Watch
-    _models: dict[str, Model] = field(default_factory=dict)
-    _trained: bool = False
+    _roles: Roles = field(init=False)
+    _learning: Learning = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = (self.run, self.environment, self.sandbox, self.settings, self.watch)
+        self._roles = Roles(self.settings, self.run.path / "model", self.watch)
+        self._learning = Learning(*parts, self._roles)
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
@@ -134,84 +136,12 @@ class Loop:
         return self._require_tasks(accepted)
 
     def roll_out(self) -> None:
-        """Attempt every accepted task several times; episodes are what the learner reads.
-
-        Tasks that no attempt solved are then attempted with their example solution in view, when
-        the settings ask for it.
-        """
-        pairs = self.accepted()
-        plain, hinted = self.settings.rollouts, self.settings.hinted
-        self._roll_out("rollouts", pairs, range(plain), hinted=False)
-        solved = {
-            e.task
-            for e in self.run.read("episodes.jsonl", Episode)
-            if e.reward == 1.0 and not e.meta.get(HINTED)
-        }
-        unsolved = [pair for pair in pairs if pair[0].id not in solved]
-        self._roll_out("hinted rollouts", unsolved, range(plain, plain + hinted), hinted=True)
-
-    def _roll_out(
-        self,
-        name: str,
-        pairs: Sequence[tuple[CodeAsTask, Verdict]],
-        attempts: range,
-        *,
-        hinted: bool,
-    ) -> None:
-        episodes = {e.key: e.reward for e in self.run.read("episodes.jsonl", Episode)}
-        assignments = [
-            Assignment(task, verdict, n, self._seed("rollout", task.id, n), hinted=hinted)
-            for n in attempts
-            for task, verdict in pairs
-        ]
-        done = [
-            episodes[key]
-            for a in assignments
-            if (key := f"train/{a.task.id}/{a.attempt}") in episodes
-        ]
-        owed = [a for a in assignments if f"train/{a.task.id}/{a.attempt}" not in episodes]
-        if not owed:
-            return
-        stage = self.watch.stage(name, len(assignments))
-        count, successes = len(done), sum(reward == 1.0 for reward in done)
-        model = self._executor([task for task, _ in pairs])
-        with timed(self.run, "rollout") as tick:
-            for episode in rollout(
-                model,
-                owed,
-                self.environment,
-                self.sandbox,
-                settings=self.settings.agent,
-                temperature=self.settings.temperature,
-                batch=self.settings.batch,
-            ):
-                self.run.append("episodes.jsonl", episode)
-                tick(episode.completion_tokens)
-                count, successes = count + 1, successes + (episode.reward == 1.0)
-                stage.update(count, f"{successes} successes")
+        """Attempt every accepted task several times; episodes are what the learner reads."""
+        self._learning.roll_out(self.accepted())
 
     def train(self) -> None:
-        """Learn from the verified successes; `model/` appears when it is complete."""
-        if (self.run.path / "model").exists():
-            return
-        from selfchallenge.learner.rft import train_rft  # noqa: PLC0415 - loads torch
-
-        episodes = self.run.read("episodes.jsonl", Episode)
-        model = self._trainable()
-        stage = None
-        with timed(self.run, "train") as tick:
-
-            def progress(record: StepRecord) -> None:
-                nonlocal stage
-                stage = stage or self.watch.stage("training", record.steps)
-                tick()
-                stage.update(record.step, f"loss {record.loss:.3f}")
-
-            report = train_rft(
-                model, episodes, self.run.path / "model", self.settings.rft, progress
-            )
-        self._trained = True
-        self.watch.say(f"trained on {report.samples} successes in {len(report.steps)} steps")
+        """Learn from the attempts; `model/` appears when it is complete."""
+        self._learning.train()
 
     def measure(self, phase: str) -> None:
         """Score the executor on the held-out tasks, and once what doing nothing scores."""
@@ -225,7 +155,7 @@ class Loop:
             return
         pairs = references(tasks, self.environment, self.sandbox)
         self._measure(idle(), pairs, "noop", done, trials=1)
-        model = self._after() if phase == "after" else self._executor(tasks)
+        model = self._roles.after(tasks) if phase == "after" else self._roles.executor(tasks)
         self._measure(model, pairs, phase, done, trials=self.settings.trials)
 
     def report(self) -> dict[str, Any]:
@@ -247,8 +177,7 @@ class Loop:
 
     def close(self) -> None:
         """Give the models back."""
-        for model in self._models.values():
-            model.close()
+        self._roles.close()
 
     def _check(self, candidates: Sequence[Candidate], accepted: set[str]) -> None:
         """One verdict for each candidate that holds a task; the accepted ones become tasks."""
@@ -305,7 +234,7 @@ class Loop:
                 stage.update(count, f"{passed} passed")
 
     def _writer(self, candidates: Sequence[Candidate]) -> StagedWriter | PaperWriter:
-        model = self._load(self.settings.challenger_model or self.settings.model)
+        model = self._roles.challenger()
         if self.settings.writer == "paper":
             return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
         coverage = Coverage()
@@ -341,47 +270,6 @@ class Loop:
         seeds = [s for s in self.environment.seeds() if is_training_seed(s)]
         random.Random(self.settings.seed).shuffle(seeds)
         return list(seeds) or [None]
-
-    def _seed(self, *parts: object) -> int:
-        text = "/".join(map(str, (self.settings.seed, *parts)))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
-
-    def _load(self, spec: str) -> Model:
-        if spec == "scripted:challenger":
-            return scripted_challenger()
-        if spec not in self._models:
-            self.watch.say(f"loading model {spec}")
-            self._models[spec] = load_model(spec, say=self.watch.say)
-        return self._models[spec]
-
-    def _executor(self, tasks: Sequence[CodeAsTask]) -> Model:
-        if self.settings.model == "scripted:oracle":
-            return oracle(tasks)
-        return self._load(self.settings.model)
-
-    def _trainable(self) -> Trainable:
-        """The executor as the learner needs it; a scripted one is stood in for by a tiny model."""
-        if self.settings.model.startswith("scripted:"):
-            from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
-
-            self.watch.say("a scripted executor has no weights: a tiny random model is trained")
-            return tiny_model()
-        model = self._load(self.settings.model)
-        if not hasattr(model, "module"):
-            raise StageError(
-                f"model {model.name} is served elsewhere and cannot be trained here",
-                fix="give a local --model, or train from episodes.jsonl with your own trainer",
-            )
-        return cast("Trainable", model)
-
-    def _after(self) -> Model:
-        """The trained executor: the one in memory, or the adapter that an earlier process left."""
-        if self.settings.model.startswith("scripted:"):
-            return self._executor(held_out_tasks(self.environment))
-        if self._trained:
-            return self._load(self.settings.model)
-        self._models.pop(self.settings.model, None)
-        return self._load(str(self.run.path / "model"))
 
     def _require_tasks(self, accepted: set[str]) -> None:
         if not accepted:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfchallenge.episode import HINTED, Episode, Turn
+from selfchallenge.episode import HINTED, Episode, StopReason, Turn
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,75 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
             taken[episode.task] += 1
             chosen.append(episode)
     return chosen
+
+
+def select_trajectories(episodes: Iterable[Episode]) -> list[Episode]:
+    """Training episodes of any outcome, each sequence once (paper, equation 3).
+
+    Attempts that the sandbox ended are left out: they say nothing about the task. The result is in
+    the order of task and attempt.
+    """
+    chosen: dict[object, Episode] = {}
+    for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
+        if episode.phase == "train" and episode.stop is not StopReason.SANDBOX:
+            chosen.setdefault(_identity(episode), episode)
+    return list(chosen.values())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A success and a failure of one task.
+
+    Attributes:
+        chosen: the success.
+        rejected: the failure.
+    """
+
+    chosen: Sample
+    rejected: Sample
+
+    @property
+    def samples(self) -> tuple[Sample, Sample]:
+        """Both, the success first."""
+        return self.chosen, self.rejected
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs to learn from, and why other episodes are in none.
+
+    Attributes:
+        pairs: in the order of task and attempt.
+        dropped: episodes that cannot be trained, by reason.
+        one_sided: tasks of which all attempts came out alike.
+    """
+
+    pairs: tuple[Pair, ...]
+    dropped: Mapping[str, int]
+    one_sided: int
+
+
+def pairs_from(episodes: Iterable[Episode], max_length: int, per_task_limit: int) -> PairSet:
+    """Pair the successes of each task with its failures, the first with the first.
+
+    Args:
+        episodes: episodes of any phase; only those of phase `train` are considered.
+        max_length: longest sequence in tokens, counted up to the last sampled one.
+        per_task_limit: at most this many pairs of one task.
+    """
+    tasks: dict[str, tuple[list[Episode], list[Episode]]] = {}
+    for episode in select_trajectories(episodes):
+        tasks.setdefault(episode.task, ([], []))[episode.reward != 1.0].append(episode)
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for good, bad in tasks.values():
+        sides = [samples_from(side, max_length) for side in (good, bad)]
+        for side in sides:
+            dropped.update(side.dropped)
+        both = zip(*(side.samples for side in sides), strict=False)
+        pairs += [Pair(*pair) for pair in both][:per_task_limit]
+    one_sided = sum(not (good and bad) for good, bad in tasks.values())
+    return PairSet(tuple(pairs), dict(dropped), one_sided)
 
 
 def without_hint(episodes: Iterable[Episode]) -> list[Episode]:
