@@ -28,10 +28,14 @@ from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
 if TYPE_CHECKING:
+    from selfchallenge.learner.online import Draw
     from selfchallenge.learner.training import StepRecord, TrainingReport
 
 Pairs = Sequence[tuple[CodeAsTask, Verdict]]
 """Accepted tasks with their verdicts."""
+
+ONLINE = ("grpo", "ppo")
+"""Algorithms that make their attempts as they learn."""
 
 
 @dataclass
@@ -44,13 +48,18 @@ class Learning:
     settings: RunSettings
     watch: Watch
     roles: Roles
+    pairs: Callable[[], Pairs]
 
-    def roll_out(self, pairs: Pairs) -> None:
+    def roll_out(self) -> None:
         """Attempt every task several times; episodes are what the learner reads.
 
         Tasks that no attempt solved are then attempted with their example solution in view, when
-        the settings ask for it.
+        the settings ask for it. An online algorithm makes its attempts itself.
         """
+        if self.settings.algorithm in ONLINE:
+            self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
+            return
+        pairs = self.pairs()
         plain, hinted = self.settings.rollouts, self.settings.hinted
         self._stage("rollouts", [self._assign(pair, n) for n in range(plain) for pair in pairs])
         solved = {e.task for e in self._episodes() if e.reward == 1.0 and not e.meta.get(HINTED)}
@@ -80,16 +89,52 @@ class Learning:
         left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
         steps = len(report.steps)
         self.watch.say(f"trained on {report.samples} attempts in {steps} steps{left_out}")
+        if report.ended:
+            self.watch.say(f"training ended early: {report.ended}")
 
     def _learn(self, directory: Path, progress: Callable[[StepRecord], None]) -> TrainingReport:
-        from selfchallenge.learner.rft import train_distill, train_rft  # noqa: PLC0415 - torch
-        from selfchallenge.learner.teaching import in_tokens_of  # noqa: PLC0415 - torch
+        from selfchallenge.learner import dpo, grpo, ppo, rft, teaching  # noqa: PLC0415 - torch
 
-        model, episodes = self.roles.trainable(), self._episodes()
-        if self.settings.algorithm == "distill":
-            taught = in_tokens_of(model.tokenizer, episodes)
-            return train_distill(model, taught, directory, self._seeded("rft"), progress)
-        return train_rft(model, episodes, directory, self._seeded("rft"), progress)
+        model, algorithm = self.roles.trainable(), self.settings.algorithm
+        if algorithm in ONLINE:
+            pairs = self.pairs()
+            tasks = [task.id for task, _ in pairs]
+            online = grpo.train_grpo if algorithm == "grpo" else ppo.train_ppo
+            return online(
+                model,
+                tasks,
+                self._maker(pairs),
+                directory,
+                self._seeded(algorithm),
+                temperature=self.settings.temperature,
+                progress=progress,
+            )
+        episodes = self._episodes()
+        if algorithm == "dpo":
+            return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
+        if algorithm == "distill":
+            taught = teaching.in_tokens_of(model.tokenizer, episodes)
+            return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
+        return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
+
+    def _maker(self, pairs: Pairs) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
+        """Makes the attempts that an online algorithm asks for, with the model as it is by then."""
+        known = {task.id: (task, verdict) for task, verdict in pairs}
+        recorded = {episode.key: episode for episode in self._episodes()}
+        executor = self.roles.attempting([task for task, _ in pairs])
+
+        def make(draws: Sequence[Draw]) -> list[list[Episode]]:
+            groups = [
+                [self._assign(known[d.task], n) for n in range(d.first, d.first + d.count)]
+                for d in draws
+            ]
+            owed = [a for group in groups for a in group if _key(a) not in recorded]
+            with timed(self.run, "rollout") as tick:
+                for episode in self._attempts(executor, owed, tick):
+                    recorded[episode.key] = episode
+            return [[recorded[_key(a)] for a in group] for group in groups]
+
+        return make
 
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""

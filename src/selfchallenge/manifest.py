@@ -15,7 +15,7 @@ from selfchallenge.challenger.write import WriterSettings
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
-from selfchallenge.learner.settings import RftSettings
+from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.runs.store import FORMAT, RunDirectory
 
@@ -45,7 +45,8 @@ class RunSettings:
         batch: attempts under way at once.
         min_isolation: weakest isolation level that code may run at.
         allow_unsafe: run even below that.
-        agent, write, paper, rft: the rooms' own settings.
+        agent, write, paper: the rooms' own settings.
+        rft, dpo, grpo, ppo: the algorithms' own; `rft` also steers `distill`.
     """
 
     model: str = "default"
@@ -53,7 +54,7 @@ class RunSettings:
     teacher_model: str = ""
     writer: Literal["staged", "paper"] = "staged"
     gate: Gate = "full"
-    algorithm: Literal["rft", "distill"] = "rft"
+    algorithm: Literal["rft", "distill", "dpo", "grpo", "ppo"] = "rft"
     seed: int = 0
     tasks: int = 100
     candidates: int = 200
@@ -69,6 +70,9 @@ class RunSettings:
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
     rft: RftSettings = field(default_factory=RftSettings)
+    dpo: DpoSettings = field(default_factory=DpoSettings)
+    grpo: GrpoSettings = field(default_factory=GrpoSettings)
+    ppo: PpoSettings = field(default_factory=PpoSettings)
 
     def check(self) -> None:
         """Refuse settings that contradict each other.
@@ -87,6 +91,13 @@ class RunSettings:
                 f"{self.algorithm} has no teacher: the model learns from its own attempts",
                 where="--teacher-model",
                 fix="use --algorithm distill, or leave the teacher out",
+            )
+
+        if self.algorithm in ("grpo", "ppo") and self.temperature <= 0:
+            raise UsageError(
+                f"{self.algorithm} learns from attempts that differ, and greedy ones do not",
+                where=f"temperature {self.temperature}",
+                fix="set a temperature above 0, such as --set temperature=1.0",
             )
 
     def sandbox(self) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class Loop:
     def __post_init__(self) -> None:
         parts = (self.run, self.environment, self.sandbox, self.settings, self.watch)
         self._roles = Roles(self.settings, self.run.path / "model", self.watch)
-        self._learning = Learning(*parts, self._roles)
+        self._learning = Learning(*parts, self._roles, self.accepted)
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
@@ -137,7 +137,7 @@ class Loop:
 
     def roll_out(self) -> None:
         """Attempt every accepted task several times; episodes are what the learner reads."""
-        self._learning.roll_out(self.accepted())
+        self._learning.roll_out()
 
     def train(self) -> None:
         """Learn from the attempts; `model/` appears when it is complete."""

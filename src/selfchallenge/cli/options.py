@@ -38,7 +38,7 @@ OnlySuccess = Annotated[
 ]
 Algorithm = Annotated[
     str | None,
-    typer.Option(help="How the executor learns: rft or distill (dpo, grpo, ppo: not yet)."),
+    typer.Option(help="How the executor learns: rft, distill, dpo, grpo or ppo."),
 ]
 Writer = Annotated[str | None, typer.Option(help="How tasks are written: staged or paper.")]
 Gate = Annotated[

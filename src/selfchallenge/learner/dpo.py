@@ -170,8 +170,9 @@ class Preference:
         tokens = sum(sample.trained for judged in batch for sample in judged.pair.samples)
         return Gradients(loss, tokens, read, {"preferred": preferred / len(batch)})
 
-    def account(self) -> Account:
+    def account(self, records: Sequence[StepRecord]) -> Account:
         """Both sides of all pairs."""
+        del records
         pairs = self.found.pairs
         tasks = {pair.chosen.task for pair in pairs}
         return Account(2 * len(pairs), len(tasks), self.found.dropped)

@@ -162,8 +162,9 @@ class Likelihood:
         loss, read = backward(self.module, batch, limit, self.dtype)
         return Gradients(loss, sum(sample.trained for sample in batch), read)
 
-    def account(self) -> Account:
+    def account(self, records: Sequence[StepRecord]) -> Account:
         """All samples."""
+        del records
         samples = self.chosen.samples
         tasks = {sample.task for sample in samples}
         return Account(len(samples), len(tasks), self.chosen.dropped)

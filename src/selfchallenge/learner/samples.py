@@ -61,23 +61,24 @@ def samples_from(episodes: Iterable[Episode], max_length: int) -> SampleSet:
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     for episode in episodes:
-        sample = _sample(episode)
-        reason = _defect(sample, max_length)
-        if reason:
-            dropped[reason] += 1
+        sample = sample_of(episode, max_length)
+        if isinstance(sample, str):
+            dropped[sample] += 1
         else:
             samples.append(sample)
     return SampleSet(tuple(samples), dict(dropped))
 
 
-def _sample(episode: Episode) -> Sample:
+def sample_of(episode: Episode, max_length: int) -> Sample | str:
+    """The sample of an episode, or why it cannot be trained."""
     turns = episode.turns
-    return Sample(
+    sample = Sample(
         ids=tuple(i for turn in turns for i in turn.token_ids),
         mask=tuple(m for turn in turns for m in turn.mask),
         logprobs=tuple(p for turn in turns for p in turn.logprobs),
         task=episode.task,
     )
+    return _defect(sample, max_length) or sample
 
 
 def _defect(sample: Sample, max_length: int) -> str:

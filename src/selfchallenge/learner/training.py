@@ -52,7 +52,7 @@ class StepRecord:
         read: tokens that went through the model, shared beginnings once a forward pass.
         norm: norm of the gradient before clipping.
         learning_rate: the rate of this step.
-        seconds: wall time of this step, attempts made for it included.
+        seconds: wall time of this step, without the attempts made for it.
         figures: what else the algorithm has to say of it.
     """
 
@@ -80,6 +80,7 @@ class TrainingReport:
         precision: what matrices were multiplied in.
         seconds: wall time of all steps.
         resumed: steps that were done before this call.
+        ended: why there were fewer steps than planned; empty when there were not.
     """
 
     samples: int
@@ -90,6 +91,7 @@ class TrainingReport:
     precision: str
     seconds: float
     resumed: int = 0
+    ended: str = ""
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -124,11 +126,12 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Account:
-    """What was learnt from: samples, their tasks, and what was left out for which reason."""
+    """What was learnt from: samples, their tasks, what was left out and why, why it ended early."""
 
     samples: int
     tasks: int
     dropped: Mapping[str, int]
+    ended: str = ""
 
 
 class Algorithm(Protocol):
@@ -152,15 +155,15 @@ class Algorithm(Protocol):
         ...
 
     def batches(self, records: Sequence[StepRecord]) -> Iterator[Any]:
-        """The batches of the next steps, some or all that are left."""
+        """The batches of the next steps, some or all that are left; none ends the training."""
         ...
 
     def gradients(self, batch: Any) -> Gradients:
         """Add a batch's gradients to the parameters; called within `step.training`."""
         ...
 
-    def account(self) -> Account:
-        """What was learnt from."""
+    def account(self, records: Sequence[StepRecord]) -> Account:
+        """What was learnt from in these steps."""
         ...
 
 
@@ -237,7 +240,9 @@ class Training:
                 groups.append({"params": list(beside.values()), "scale": self._scale()})
             optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
             self._resume(own | beside, optimizer)
-            while len(self.records) < self.algorithm.steps:
+            done = -1
+            while done < len(self.records) < self.algorithm.steps:
+                done = len(self.records)
                 batches = self.algorithm.batches(self.records)
                 with training(module, self.dtype):
                     self._steps(batches, own | beside, optimizer, progress)
@@ -313,7 +318,7 @@ class Training:
         self.resumed = len(self.records)
 
     def _report(self, parameters: int) -> TrainingReport:
-        account = self.algorithm.account()
+        account = self.algorithm.account(self.records)
         return TrainingReport(
             samples=account.samples,
             tasks=account.tasks,
@@ -323,6 +328,7 @@ class Training:
             precision=str(self.dtype).removeprefix("torch."),
             seconds=sum(record.seconds for record in self.records),
             resumed=self.resumed,
+            ended=account.ended,
         )
 
     def _write(self, folder: Path, adapted: Any, report: TrainingReport) -> None:

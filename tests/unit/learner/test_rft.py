@@ -11,6 +11,7 @@ import torch
 from conftest import TinyModel, make_episode
 from safetensors.torch import load_file
 
+from selfchallenge.episode import StopReason
 from selfchallenge.errors import StageError, StorageError, UsageError
 from selfchallenge.learner import checkpoints, rft
 from selfchallenge.learner.rft import RftSettings, train_distill, train_rft
@@ -267,6 +268,6 @@ def test_a_teacher_that_never_succeeds_still_teaches_unless_only_success_is_aske
 
 
 def test_attempts_that_the_sandbox_ended_teach_nothing(tmp_path):
-    broken = make_episode("a", 0).model_copy(update={"stop": "sandbox"})
+    broken = make_episode("a", 0).model_copy(update={"stop": StopReason.SANDBOX})
     report = train_distill(TinyModel(), [broken, make_episode("a", 1)], tmp_path / "m", SETTINGS)
     assert report.samples == 1
