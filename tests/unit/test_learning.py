@@ -67,3 +67,53 @@ def test_an_unreachable_teacher_is_named_and_the_tasks_are_kept(tmp_path, monkey
     assert "start the server" in error.value.fix
     assert len(lines(tmp_path / "tasks.jsonl")) == 3
     assert not (tmp_path / "episodes.jsonl").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "grpo", "ppo"])
+def test_every_algorithm_goes_through_the_whole_loop(tmp_path, algorithm):
+    asked = settings(algorithm=algorithm, model="scripted:half", rollouts=4)
+    summary = run_loop("library", tmp_path, asked)
+    trained = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert summary["algorithm"] == algorithm
+    assert summary["after"]["n"] == summary["before"]["n"] > 0
+    assert trained["samples"] > 0
+    assert trained["steps"]
+    keys = [f"{e['phase']}/{e['task']}/{e['attempt']}" for e in lines(tmp_path / "episodes.jsonl")]
+    assert len(keys) == len(set(keys)) >= trained["samples"]
+
+
+def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
+    asked = settings(algorithm="ppo", model="scripted:half")
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.challenge()
+        made = loop._learning._attempts
+
+        def few(model, owed, tick):
+            for number, episode in enumerate(made(model, owed, tick)):
+                yield episode
+                if number == 4:
+                    raise KeyboardInterrupt
+
+        loop._learning._attempts = few
+        with pytest.raises(KeyboardInterrupt):
+            loop.train()
+    first = lines(tmp_path / "episodes.jsonl")
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.train()
+    episodes = lines(tmp_path / "episodes.jsonl")
+    assert episodes[: len(first)] == first
+    assert len(episodes) == 2 * 3 * 4
+    assert len({(e["task"], e["attempt"]) for e in episodes}) == len(episodes)
+
+
+def test_attempts_that_do_not_differ_cannot_be_compared(tmp_path):
+    with pytest.raises(UsageError, match="greedy") as error:
+        run_loop("library", tmp_path / "run", settings(algorithm="grpo", temperature=0.0))
+    assert "temperature" in error.value.fix
+
+
+def test_online_algorithms_make_no_attempts_beforehand(tmp_path):
+    with open_loop("library", tmp_path, settings(algorithm="grpo")) as loop:
+        loop.challenge()
+        loop.roll_out()
+    assert not (tmp_path / "episodes.jsonl").exists()

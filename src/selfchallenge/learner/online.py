@@ -47,7 +47,7 @@ class Draw:
 class Attempts(Protocol):
     """Makes attempts with the model as it is; those recorded before are handed out again."""
 
-    def __call__(self, draws: Sequence[Draw]) -> list[list[Episode]]:
+    def __call__(self, draws: Sequence[Draw], /) -> list[list[Episode]]:
         """The episodes of each draw, in order."""
         ...
 

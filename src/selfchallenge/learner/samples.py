@@ -121,7 +121,7 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
 
 
 def select_trajectories(episodes: Iterable[Episode]) -> list[Episode]:
-    """Training episodes of any outcome, each sequence once (paper, equation 3).
+    """Training episodes of any outcome, each sequence once a task (paper, equation 3).
 
     Attempts that the sandbox ended are left out: they say nothing about the task. The result is in
     the order of task and attempt.
@@ -129,7 +129,7 @@ def select_trajectories(episodes: Iterable[Episode]) -> list[Episode]:
     chosen: dict[object, Episode] = {}
     for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
         if episode.phase == "train" and episode.stop is not StopReason.SANDBOX:
-            chosen.setdefault(_identity(episode), episode)
+            chosen.setdefault((episode.task, _identity(episode)), episode)
     return list(chosen.values())
 
 
