@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
 from selfchallenge.episode import HINTED, Episode
+from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
 from selfchallenge.manifest import RunSettings
@@ -23,7 +25,7 @@ from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import Tick, timed
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -36,6 +38,9 @@ Pairs = Sequence[tuple[CodeAsTask, Verdict]]
 
 ONLINE = ("grpo", "ppo")
 """Algorithms that make their attempts as they learn."""
+
+MASTERED = 0.5
+"""Pass rate from which on a task counts as covered when the next round's tasks are aimed."""
 
 
 @dataclass
@@ -109,7 +114,7 @@ class Learning:
                 temperature=self.settings.temperature,
                 progress=progress,
             )
-        episodes = self._episodes()
+        episodes = self._within_band(self._episodes())
         if algorithm == "dpo":
             return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
         if algorithm == "distill":
@@ -135,6 +140,19 @@ class Learning:
             return [[recorded[_key(a)] for a in group] for group in groups]
 
         return make
+
+    def _within_band(self, episodes: list[Episode]) -> list[Episode]:
+        """The episodes of tasks that are neither too hard nor too easy for who attempted them."""
+        lowest, highest = self.settings.lowest_pass_rate, self.settings.highest_pass_rate
+        rates = pass_rates(episodes)
+        within = [e for e in episodes if lowest <= rates.get(e.task, 0.0) <= highest]
+        if episodes and not within:
+            raise StageError(
+                f"none of the {len(rates)} tasks has a pass rate between {lowest} and {highest}",
+                where="train",
+                fix="widen the band (lowest_pass_rate, highest_pass_rate), or ask for other tasks",
+            )
+        return within
 
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""
@@ -181,6 +199,22 @@ class Learning:
             self.run.append("episodes.jsonl", episode)
             tick(episode.completion_tokens)
             yield episode
+
+
+def pass_rates(episodes: Iterable[Episode]) -> dict[str, float]:
+    """Share of the attempts at each task that earned the reward, hinted ones left out."""
+    rewards: dict[str, list[float]] = {}
+    for episode in episodes:
+        if episode.phase == "train" and not episode.meta.get(HINTED):
+            rewards.setdefault(episode.task, []).append(episode.reward)
+    return {task: sum(earned) / len(earned) for task, earned in rewards.items()}
+
+
+def mastered(run: RunFiles) -> list[Candidate]:
+    """The candidates of a run whose tasks its executor solved at least every other time."""
+    rates = pass_rates(run.read("episodes.jsonl", Episode))
+    candidates = run.read("candidates.jsonl", Candidate)
+    return [c for c in candidates if c.task and rates.get(c.task.id, 0.0) >= MASTERED]
 
 
 def _key(assignment: Assignment) -> str:

@@ -39,6 +39,9 @@ class RunSettings:
         rollouts: attempts at each accepted task.
         hinted: further attempts at each task that none of them solved, made with the example
             solution in view and learnt from as if it had not been.
+        aimed_at: run directory of the round before: new tasks are aimed at what failed there.
+        lowest_pass_rate: tasks that the executor solves more rarely are not learnt from,
+        highest_pass_rate: nor those that it solves more often (offline algorithms).
         temperature: of the rollouts.
         trials: attempts at each held-out task.
         evaluation_temperature: of the evaluation; 0 is greedy.
@@ -60,6 +63,9 @@ class RunSettings:
     candidates: int = 200
     rollouts: int = 4
     hinted: int = 0
+    aimed_at: str = ""
+    lowest_pass_rate: float = 0.0
+    highest_pass_rate: float = 1.0
     temperature: float = 1.0
     trials: int = 1
     evaluation_temperature: float = 0.0

@@ -31,7 +31,7 @@ from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.oracle import idle
-from selfchallenge.learning import Learning
+from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Silent, Watch
@@ -40,7 +40,7 @@ from selfchallenge.quality.gate import check
 from selfchallenge.report.page import write_report
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -238,7 +238,8 @@ class Loop:
         if self.settings.writer == "paper":
             return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
         coverage = Coverage()
-        for candidate in candidates:
+        covered = mastered(self._before) if self._before else []
+        for candidate in (*covered, *candidates):
             coverage.add(candidate.shape, candidate.tools, candidate.flow)
         book = PhraseBook.from_json(self.run.read_json("phrases.json") or {})
         return StagedWriter(
@@ -261,9 +262,17 @@ class Loop:
     def _seen(self) -> Seen:
         """Accepted tasks, and the held-out ones so that no candidate repeats one of them."""
         seen = Seen()
-        for task in (*held_out_tasks(self.environment), *(t for t, _ in self.accepted())):
+        before = self._before.read("tasks.jsonl", CodeAsTask) if self._before else []
+        own = [task for task, _ in self.accepted()]
+        for task in (*held_out_tasks(self.environment), *before, *own):
             seen.add(task)
         return seen
+
+    @cached_property
+    def _before(self) -> RunFiles | None:
+        """The run directory of the round before, if there is one."""
+        aimed_at = self.settings.aimed_at
+        return RunFiles.view(aimed_at) if aimed_at else None
 
     def _seeds(self) -> list[str | None]:
         """Training seeds in a random order; `[None]` for an environment without seeds."""

@@ -57,6 +57,9 @@ class Roles:
         Raises:
             StageError: the model is served elsewhere.
         """
+        teacher = self._models.pop(self.settings.teacher_model, None)
+        if teacher is not None:  # its memory is needed now
+            teacher.close()
         if self.settings.model.startswith("scripted:"):
             from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -11,6 +12,7 @@ from selfchallenge.cli.options import (
     Algorithm,
     Assign,
     Challenger,
+    ChallengerOf,
     Config,
     Data,
     Env,
@@ -21,10 +23,12 @@ from selfchallenge.cli.options import (
     OnlySuccess,
     Out,
     Preset,
+    Rounds,
     RunDir,
     Seed,
     Teacher,
     Unsafe,
+    Whose,
     Writer,
     resolve,
 )
@@ -46,6 +50,8 @@ def run(
     writer: Writer = None,
     gate: Gate = None,
     actions: Actions = None,
+    rounds: Rounds = 1,
+    challenger: ChallengerOf = Whose.fixed,
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
@@ -53,11 +59,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the whole loop: write tasks, check, attempt, learn, measure before and after, report."""
-    from rich.console import Console
-
-    from selfchallenge.pipeline import run_loop
     from selfchallenge.progress import watch
-    from selfchallenge.report.table import summary_table
 
     settings = resolve(
         preset,
@@ -77,12 +79,32 @@ def run(
     )
     folder = out or _default_folder(env)
     with watch() as watcher:
-        summary = run_loop(env, folder, settings, data=data, watch=watcher)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    Console().print(summary_table(summary))
-    print(f"\nreport: {folder / 'report.html'}")
+        if rounds == 1:
+            from selfchallenge.pipeline import run_loop
+
+            _show([(folder, run_loop(env, folder, settings, data=data, watch=watcher))], as_json)
+        else:
+            from selfchallenge.rounds import run_rounds
+
+            found = run_rounds(
+                env, folder, settings, rounds, challenger.value, data=data, watch=watcher
+            )
+            folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
+            _show(list(zip(folders, found, strict=True)), as_json)
+
+
+def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
+    """Print what runs came to: one object a line, or a table each."""
+    from rich.console import Console
+
+    from selfchallenge.report.table import summary_table
+
+    for folder, summary in runs:
+        if as_json:
+            print(json.dumps(summary))
+        else:
+            Console().print(summary_table(summary))
+            print(f"\nreport: {folder / 'report.html'}")
 
 
 @app.command()

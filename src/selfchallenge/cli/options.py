@@ -36,6 +36,21 @@ OnlySuccess = Annotated[
         "--only-success", help="Of the teacher's attempts, learn from the successes only."
     ),
 ]
+Rounds = Annotated[
+    int, typer.Option(min=1, help="Rounds of challenge and learning, each with the new executor.")
+]
+
+
+class Whose(StrEnum):
+    """Who writes the tasks of later rounds."""
+
+    fixed = "fixed"
+    latest = "latest"
+
+
+ChallengerOf = Annotated[
+    Whose, typer.Option("--challenger", help="Who writes the tasks of later rounds.")
+]
 Algorithm = Annotated[
     str | None,
     typer.Option(help="How the executor learns: rft, distill, dpo, grpo or ppo."),

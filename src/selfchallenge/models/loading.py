@@ -51,14 +51,14 @@ def load_model(
         from selfchallenge.models.openai import OpenAIModel  # noqa: PLC0415 - slow to import
 
         return OpenAIModel.from_spec(spec, concurrency=batch)
-    folder, adapter = _find(spec, say)
+    folder, found = _find(spec, say)
     try:
         from selfchallenge.models.transformers import TransformersModel  # noqa: PLC0415 - heavy
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     return TransformersModel(
         folder,
-        adapter=adapter,
+        adapters=found,
         name=spec,
         batch=batch,
         device=device,
@@ -67,27 +67,21 @@ def load_model(
     )
 
 
-def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, Path | None]:
-    """The folder of the weights, and of the adapter when `spec` is one."""
+def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, tuple[Path, ...]]:
+    """The folder of the weights, and those of the adapters upon them, the lowest first."""
     if spec in DEFAULTS:
-        return default_weights(spec, say), None
+        return default_weights(spec, say), ()
     folder = Path(spec).expanduser()
     if not spec or not folder.is_dir():
-        return _from_hub(spec, say), None
+        return _from_hub(spec, say), ()
     note = folder / "adapter_config.json"
     if not note.exists():
-        return folder, None
+        return folder, ()
     base = str(json.loads(note.read_text("utf-8")).get("base_model_name_or_path") or "")
     if Path(base).expanduser().resolve() == folder.resolve() or not base:
         raise ModelError("the adapter does not name the model it belongs to", where=str(note))
     weights, below = _find(base, say)
-    if below is not None:
-        raise ModelError(
-            "an adapter on top of an adapter is not supported",
-            where=str(folder),
-            fix=f"merge {base} into its base model first",
-        )
-    return weights, folder
+    return weights, (*below, folder)
 
 
 def _from_hub(spec: str, say: Callable[[str], None]) -> Path:
