@@ -5,8 +5,9 @@
 The same model, LoRA adapters, batches and ids for all arms. The samples are what the executor sees:
 the opening of a task of `calculation`, then a short action; only the action is trained. Each arm
 runs in a process of its own (so its peak memory is its own), the arms by turns, and of each the
-median step counts. TRL runs with its defaults for memory (activation checkpointing and a fused
-output layer) and once without the checkpointing, which is slower to fit and quicker to run.
+median step counts; the first step warms up. On a machine that others use too, the processor time
+says more than the wall time, so both are given. TRL runs with its defaults (activation
+checkpointing, a fused output layer) and once without the checkpointing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,19 @@ from selfchallenge.models.loading import load_model
 
 ARMS = ("ours", "trl", "trl-unchecked")
 PRECISIONS = ("bfloat16", "float32")
-BATCH, STEPS, RANK, ALPHA = 4, 3, 16, 32
+BATCH, RANK, ALPHA = 4, 16, 32
+
+Clocked = tuple[float, float]
+"""Wall and processor seconds."""
+
+
+def clock() -> Clocked:
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: Clocked) -> Clocked:
+    now = clock()
+    return now[0] - began[0], now[1] - began[1]
 
 
 def make_samples(model: Any, count: int) -> list[Sample]:
@@ -58,23 +71,23 @@ def make_samples(model: Any, count: int) -> list[Sample]:
     return samples
 
 
-def ours(model: Any, samples: list[Sample], dtype: torch.dtype) -> list[float]:
+def ours(model: Any, samples: list[Sample], dtype: torch.dtype) -> list[Clocked]:
     adapted = adapters.attach(model.module, model.name, RANK, ALPHA, 0)
     parameters = adapters.trained_parameters(adapted)
     optimizer = torch.optim.AdamW(parameters.values(), weight_decay=0.0)
     seconds = []
     with training(model.module, dtype):
         for start in range(0, len(samples), BATCH):
-            began = time.perf_counter()
+            began = clock()
             loss, _ = backward(model.module, samples[start : start + BATCH], 4096, dtype)
             update(optimizer, 1e-5, 1.0, loss)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(since(began))
     return seconds
 
 
 def theirs(
     model: Any, samples: list[Sample], dtype: torch.dtype, *, checkpointing: bool
-) -> list[float]:
+) -> list[Clocked]:
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     from datasets import Dataset
     from peft import LoraConfig
@@ -82,13 +95,13 @@ def theirs(
     from trl import SFTConfig, SFTTrainer
 
     class Clock(TrainerCallback):
-        seconds: list[float] = []  # noqa: RUF012 - one clock a process
+        seconds: list[Clocked] = []  # noqa: RUF012 - one clock a process
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = time.perf_counter()
+            self.began = clock()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds.append(time.perf_counter() - self.began)
+            self.seconds.append(since(self.began))
 
     rows = [
         {
@@ -125,9 +138,9 @@ def theirs(
     return Clock.seconds
 
 
-def run_arm(arm: str, precision: str, spec: str) -> dict[str, Any]:
+def run_arm(arm: str, precision: str, spec: str, steps: int) -> dict[str, Any]:
     model = load_model(spec, dtype="float32")
-    samples = make_samples(model, BATCH * STEPS)
+    samples = make_samples(model, BATCH * (1 + steps))
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if arm == "ours":
@@ -145,16 +158,21 @@ def run_arm(arm: str, precision: str, spec: str) -> dict[str, Any]:
     }
 
 
+def speed(runs: list[dict[str, Any]], kind: int) -> float:
+    median = statistics.median([both[kind] for run in runs for both in run["seconds"]])
+    return round(runs[0]["tokens"] / median, 1)
+
+
 def gathered(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         arm: {
-            "tokens_per_second": round(
-                runs[0]["tokens"] / statistics.median([s for run in runs for s in run["seconds"]]),
-                1,
-            ),
+            "tokens_per_second": speed(runs, 0),
+            "tokens_per_processor_second": speed(runs, 1),
             "peak_gib": round(max(run["peak_gib"] for run in runs), 2),
             "loaded_gib": round(runs[0]["loaded_gib"], 2),
-            "seconds_per_step": [round(s, 2) for run in runs for s in run["seconds"]],
+            "seconds_per_step": [
+                [round(s, 2) for s in both] for run in runs for both in run["seconds"]
+            ],
         }
         for arm, runs in found.items()
     }
@@ -165,18 +183,21 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--machine", default=platform.processor(), help="said in the result")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each arm")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps a turn")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="both by default")
     parser.add_argument("--json", type=Path, help="write the result into this file")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.arm:
         arm, _, precision = chosen.arm.rpartition("-")
-        print("\n" + json.dumps(run_arm(arm, precision, chosen.model)))
+        print("\n" + json.dumps(run_arm(arm, precision, chosen.model, chosen.steps)))
         return
-    names = [f"{arm}-{precision}" for precision in PRECISIONS for arm in ARMS]
+    names = [f"{arm}-{precision}" for precision in chosen.precision or PRECISIONS for arm in ARMS]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(chosen.rounds):
         for name in names:
-            command = [sys.executable, __file__, "--model", chosen.model, "--arm", name]
+            given = ["--model", chosen.model, "--steps", str(chosen.steps), "--arm", name]
+            command = [sys.executable, __file__, *given]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
             print(name, found[name][-1], file=sys.stderr, flush=True)

@@ -99,6 +99,12 @@ class RunSettings:
                 fix="use --algorithm distill, or leave the teacher out",
             )
 
+        if self.rft.only_success and self.algorithm != "distill":
+            raise UsageError(
+                f"{self.algorithm} does not learn from a teacher's attempts",
+                where="--only-success",
+                fix="use --algorithm distill, or leave --only-success out",
+            )
         if self.algorithm in ("grpo", "ppo") and self.temperature <= 0:
             raise UsageError(
                 f"{self.algorithm} learns from attempts that differ, and greedy ones do not",

@@ -40,6 +40,7 @@ def test_a_teacher_makes_the_attempts_and_the_student_is_measured(tmp_path):
     [
         ({"algorithm": "distill"}, "--teacher-model"),
         ({"teacher_model": "scripted:half"}, "--algorithm distill"),
+        ({"rft": {"only_success": True}}, "--algorithm distill"),
     ],
 )
 def test_a_teacher_and_distillation_go_together(tmp_path, changes, fix):

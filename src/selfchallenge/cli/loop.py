@@ -158,7 +158,7 @@ def rollout(directory: RunDir) -> None:
 
 @app.command()
 def train(directory: RunDir) -> None:
-    """Learn from the verified successes of a run."""
+    """Learn from the attempts of a run, or, with an online algorithm, from new ones."""
     _stage(directory, "train")
     print(f"model: {directory / 'model'}")
 

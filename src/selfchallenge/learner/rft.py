@@ -94,7 +94,7 @@ def train_distill(
         StorageError: the disk is full, or `directory` holds another training.
     """
     settings = settings or RftSettings()
-    attempts = select_trajectories(episodes)
+    attempts = select_trajectories(without_hint(episodes))
     taught = [e for e in attempts if e.reward == 1.0] if settings.only_success else attempts
     chosen = samples_from(taught, settings.max_length)
     if not chosen.samples:

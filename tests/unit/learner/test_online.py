@@ -316,3 +316,25 @@ def test_the_untrained_model_is_the_reference_while_another_is_trained():
 def test_settings_that_make_no_sense_are_refused(kind, change):
     with pytest.raises(UsageError):
         kind(**change)
+
+
+@BOTH
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_checkpoint(
+    tmp_path, train, settings, monkeypatch
+):
+    real, steps = online.accumulate, []
+
+    def diverging(*arguments, **named):
+        loss, read = real(*arguments, **named)
+        steps.append(loss)
+        return (float("nan") if len(steps) == 3 else loss), read
+
+    monkeypatch.setattr(online, "accumulate", diverging)
+    model = TinyModel()
+    before = weights(model)
+    with pytest.raises(StageError, match="diverged") as error:
+        train(model, TASKS, Sampler(model), tmp_path / "model", settings)
+    assert "learning rate" in error.value.fix
+    assert len(torch.load(tmp_path / "model.partial" / "state.pt")["records"]) == 2
+    assert not (tmp_path / "model").exists()
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
