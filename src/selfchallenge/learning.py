@@ -89,7 +89,7 @@ class Learning:
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
 
-            report = self._learn(directory, progress)
+            report = self._learn(directory, progress, tick)
         self.roles.trained()
         left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
         steps = len(report.steps)
@@ -97,7 +97,9 @@ class Learning:
         if report.ended:
             self.watch.say(f"training ended early: {report.ended}")
 
-    def _learn(self, directory: Path, progress: Callable[[StepRecord], None]) -> TrainingReport:
+    def _learn(
+        self, directory: Path, progress: Callable[[StepRecord], None], tick: Tick
+    ) -> TrainingReport:
         from selfchallenge.learner import dpo, grpo, ppo, rft, teaching  # noqa: PLC0415 - torch
 
         model, algorithm = self.roles.trainable(), self.settings.algorithm
@@ -108,7 +110,7 @@ class Learning:
             return online(
                 model,
                 tasks,
-                self._maker(pairs),
+                self._maker(pairs, tick),
                 directory,
                 self._seeded(algorithm),
                 temperature=self.settings.temperature,
@@ -122,7 +124,7 @@ class Learning:
             return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
         return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
 
-    def _maker(self, pairs: Pairs) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
+    def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
         """Makes the attempts that an online algorithm asks for, with the model as it is by then."""
         known = {task.id: (task, verdict) for task, verdict in pairs}
         recorded = {episode.key: episode for episode in self._episodes()}
@@ -134,9 +136,8 @@ class Learning:
                 for d in draws
             ]
             owed = [a for group in groups for a in group if _key(a) not in recorded]
-            with timed(self.run, "rollout") as tick:
-                for episode in self._attempts(executor, owed, tick):
-                    recorded[episode.key] = episode
+            for episode in self._attempts(executor, owed, tick):
+                recorded[episode.key] = episode
             return [[recorded[_key(a)] for a in group] for group in groups]
 
         return make
