@@ -68,7 +68,8 @@ def round_settings(
     """The settings of a round, counted from 1."""
     if number == 1:
         return settings
-    before = out / f"round-{number - 1}"
+    # The adapter that is trained names its base by this path, from wherever it is loaded.
+    before = out.absolute() / f"round-{number - 1}"
     scripted = settings.model.startswith("scripted:")
     model = settings.model if scripted else str(before / "model")
     writer = settings.challenger_model or settings.model

@@ -493,3 +493,25 @@ def test_doctor_names_the_command_for_a_missing_extra(command, monkeypatch):
     monkeypatch.setattr("selfchallenge.doctor.requires", lambda _: declared)
     _, out, _ = command("doctor")
     assert 'extra ui: no-such-package missing\n  next: pip install "selfchallenge[ui]"' in out
+
+
+def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
+    seen = []
+
+    def remember(environment, out, settings, **_):
+        seen.append((out, settings))
+        return {}
+
+    monkeypatch.setattr("selfchallenge.pipeline.run_loop", remember)
+    monkeypatch.setattr("selfchallenge.rounds.run_loop", remember)
+    taught = ["--algorithm", "distill", "--teacher-model", "scripted:half", "--only-success"]
+    given = ["run", "library", "--out", str(tmp_path / "x"), "--json"]
+    assert command(*given, *taught)[:2] == (0, "{}\n")
+    (_, settings) = seen.pop()
+    assert (settings.algorithm, settings.teacher_model) == ("distill", "scripted:half")
+    assert settings.rft.only_success
+
+    assert command(*given, "--rounds", "2", "--challenger", "latest")[:2] == (0, "{}\n{}\n")
+    (first, _), (second, later) = seen
+    assert (first.name, second.name) == ("round-1", "round-2")
+    assert later.model == later.challenger_model == str(first / "model")

@@ -37,14 +37,15 @@ def test_each_round_is_a_run_with_new_tasks_and_the_same_command_repeats_none(tm
     assert (second / "episodes.jsonl").read_bytes() == before
 
 
-def test_the_executor_is_the_model_of_the_round_before():
+def test_the_executor_is_the_model_of_the_round_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     base = overlay(preset("laptop"), {"seed": 5})
-    out = Path("runs/x")
+    out, before = Path("runs/x"), tmp_path / "runs" / "x" / "round-2"
     assert round_settings(base, out, 1, "latest") == base
     fixed, latest = (round_settings(base, out, 3, who) for who in ("fixed", "latest"))
-    assert fixed.model == latest.model == "runs/x/round-2/model"
+    assert fixed.model == latest.model == str(before / "model")
     assert (fixed.challenger_model, latest.challenger_model) == ("default", fixed.model)
-    assert (fixed.seed, fixed.aimed_at) == (7, "runs/x/round-2")
+    assert (fixed.seed, fixed.aimed_at) == (7, str(before))
     assert fixed.highest_pass_rate == EASIEST
 
 
