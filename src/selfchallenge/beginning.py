@@ -10,11 +10,12 @@ from selfchallenge.environments.loading import spelling_of
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
 from selfchallenge.progress import Watch
+from selfchallenge.roles import SKILLS
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 
-CHALLENGER, ORACLE = "scripted:challenger", "scripted:oracle"
-"""Models that only a run can make: one writes its tasks, the other knows them."""
+MADE_BY_RUNS = {"scripted:challenger", *SKILLS}
+"""Models that only a run can make: one writes its tasks, the others know them."""
 
 
 def look_up_models(settings: RunSettings, out: Path) -> None:
@@ -28,11 +29,9 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
     """
     if (out / "run.json").exists():
         return
-    if settings.model not in (CHALLENGER, ORACLE):
-        look_up(settings.model)
-    challenger = settings.challenger_model or settings.model
-    if challenger != CHALLENGER:
-        look_up(challenger)
+    named = {settings.model, settings.challenger_model, settings.teacher_model} - {""}
+    for spec in sorted(named - MADE_BY_RUNS):
+        look_up(spec)
 
 
 def begin(

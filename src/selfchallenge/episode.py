@@ -19,6 +19,9 @@ HINTED = "hinted"
 USER_FAULT = "user_fault"
 """Key of `Episode.meta`: what the simulated user did wrong in an attempt that failed."""
 
+FIRST_REPLY = "first_reply"
+"""Key of `Episode.meta`: place of the first turn that the executor spoke; others were given."""
+
 
 class StopReason(StrEnum):
     """Why an episode ended."""

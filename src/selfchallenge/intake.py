@@ -20,7 +20,7 @@ from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import Check, CodeAsTask, Verdict
 
@@ -116,6 +116,9 @@ class Intake:
         verdicts = [line["verdict"] for line in self.run.read("verdicts.jsonl")]
         sure = {verdict["id"] for verdict in verdicts if verdict["accepted"]}
         seen = Seen()
+        if self.settings.aimed_at:
+            for task in RunFiles.view(self.settings.aimed_at).read("tasks.jsonl", CodeAsTask):
+                seen.add(task)
         for task in self.run.read("tasks.jsonl", CodeAsTask):
             if task.id in sure:
                 seen.add(task)

@@ -16,7 +16,7 @@ from selfchallenge.challenger.write import WriterSettings
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
-from selfchallenge.learner.settings import RftSettings
+from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.quality.settings import GateSettings
 from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
@@ -33,6 +33,7 @@ class RunSettings:
     Attributes:
         model: the executor, and the challenger unless another is named.
         challenger_model: who writes the tasks; empty: `model`.
+        teacher_model: who makes the attempts that `distill` learns from; empty for the others.
         writer: `staged` (answer-first) or `paper` (one shot with revisions).
         gate: which checks a task must pass.
         algorithm: how the executor learns.
@@ -42,6 +43,7 @@ class RunSettings:
         rollouts: attempts at each accepted task.
         hinted: further attempts at each task that none of them solved, made with the example
             solution in view and learnt from as if it had not been.
+        aimed_at: run directory of the round before: new tasks are aimed at what failed there.
         temperature: of the rollouts.
         trials: attempts at each held-out task.
         evaluation_temperature: of the evaluation; 0 is greedy.
@@ -49,19 +51,22 @@ class RunSettings:
         min_isolation: weakest isolation level that code may run at.
         allow_unsafe: run even below that.
         container: command that runs Python where untrusted code is to live; empty: here.
-        agent, write, paper, quality, rft: the rooms' own settings.
+        agent, write, paper, quality: the rooms' own settings.
+        rft, dpo, grpo, ppo: the algorithms' own; `rft` also steers `distill`.
     """
 
     model: str = "default"
     challenger_model: str = ""
+    teacher_model: str = ""
     writer: Literal["staged", "paper"] = "staged"
     gate: Gate = "full"
-    algorithm: Literal["rft"] = "rft"
+    algorithm: Literal["rft", "distill", "dpo", "grpo", "ppo"] = "rft"
     seed: int = 0
     tasks: int = 100
     candidates: int = 200
     rollouts: int = 4
     hinted: int = 0
+    aimed_at: str = ""
     temperature: float = 1.0
     trials: int = 1
     evaluation_temperature: float = 0.0
@@ -74,6 +79,9 @@ class RunSettings:
     paper: PaperSettings = field(default_factory=PaperSettings)
     quality: GateSettings = field(default_factory=GateSettings)
     rft: RftSettings = field(default_factory=RftSettings)
+    dpo: DpoSettings = field(default_factory=DpoSettings)
+    grpo: GrpoSettings = field(default_factory=GrpoSettings)
+    ppo: PpoSettings = field(default_factory=PpoSettings)
 
     def __post_init__(self) -> None:
         require(self, seed=SEED, temperature=TEMPERATURE, evaluation_temperature=TEMPERATURE)
@@ -81,6 +89,37 @@ class RunSettings:
         require(self, trials=POSITIVE, batch=POSITIVE)
         require(self.agent, group="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
         require(self.agent, group="agent", max_observation=POSITIVE, wall=Range(0.1))
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            UsageError: with what to change.
+        """
+        if self.algorithm == "distill" and not self.teacher_model:
+            raise UsageError(
+                "distillation needs a teacher",
+                where="--algorithm distill",
+                fix="name a stronger model with --teacher-model, such as openai:NAME@URL",
+            )
+        if self.teacher_model and self.algorithm != "distill":
+            raise UsageError(
+                f"{self.algorithm} has no teacher: the model learns from its own attempts",
+                where="--teacher-model",
+                fix="use --algorithm distill, or leave the teacher out",
+            )
+        if self.rft.only_success and self.algorithm != "distill":
+            raise UsageError(
+                f"{self.algorithm} does not learn from a teacher's attempts",
+                where="--only-success",
+                fix="use --algorithm distill, or leave --only-success out",
+            )
+        if self.algorithm in ("grpo", "ppo") and self.temperature <= 0:
+            raise UsageError(
+                f"{self.algorithm} learns from attempts that differ, and greedy ones do not",
+                where=f"temperature {self.temperature}",
+                fix="set a temperature above 0, such as --set temperature=1.0",
+            )
 
     def sandbox(self) -> dict[str, Any]:
         """What the sandbox is started with."""

@@ -3,52 +3,46 @@
 Data flows one way and every arrow is a file in the run directory, so each stage can run alone, be
 killed, and goes on where it was: what a stage owes is found by comparing keys, never by a counter.
 The loop is the paper's self-improvement setting (section 3): challenger and executor start as the
-same model, and the executor learns from its own verified successes (eq. 2).
+same model, and the executor learns from its own verified attempts (eq. 2); or, with a teacher, its
+distillation setting (eq. 3).
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from selfchallenge.beginning import begin, look_up_models
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
-from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.write import StagedWriter
 from selfchallenge.environments.asking import seeds_of
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import HINTED, Episode
+from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
-from selfchallenge.executor.agent import Assignment
-from selfchallenge.executor.batch import rollout
-from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
+from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
-from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Silent, Watch
 from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.decontaminate import is_training_seed
-from selfchallenge.quality.difficulty import in_band
 from selfchallenge.report.page import write_report
+from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
-
-if TYPE_CHECKING:
-    from selfchallenge.learner.rft import StepRecord, Trainable
 
 
 def run_loop(
@@ -84,6 +78,7 @@ def open_loop(
     watch: Watch | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
+    settings.check()
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
     with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
@@ -104,8 +99,13 @@ class Loop:
     sandbox: Sandbox
     settings: RunSettings
     watch: Watch
-    _models: dict[str, Model] = field(default_factory=dict)
-    _trained: bool = False
+    _roles: Roles = field(init=False)
+    _learning: Learning = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = (self.run, self.environment, self.sandbox, self.settings, self.watch)
+        self._roles = Roles(self.settings, self.run.path / "model", self.watch)
+        self._learning = Learning(*parts, self._roles, self.accepted)
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
@@ -132,85 +132,12 @@ class Loop:
         return self._require_tasks(accepted)
 
     def roll_out(self) -> None:
-        """Attempt every accepted task several times; episodes are what the learner reads.
-
-        Tasks that no attempt solved are then attempted with their example solution in view, when
-        the settings ask for it.
-        """
-        pairs = self.accepted()
-        plain, hinted = self.settings.rollouts, self.settings.hinted
-        self._roll_out("rollouts", pairs, range(plain), hinted=False)
-        solved = {
-            e.task
-            for e in self.run.read("episodes.jsonl", Episode)
-            if e.reward == 1.0 and not e.meta.get(HINTED)
-        }
-        unsolved = [pair for pair in pairs if pair[0].id not in solved]
-        self._roll_out("hinted rollouts", unsolved, range(plain, plain + hinted), hinted=True)
-
-    def _roll_out(
-        self,
-        name: str,
-        pairs: Sequence[tuple[CodeAsTask, Verdict]],
-        attempts: range,
-        *,
-        hinted: bool,
-    ) -> None:
-        episodes = {e.key: e.reward for e in self.run.read("episodes.jsonl", Episode)}
-        assignments = [
-            Assignment(task, verdict, n, self._seed("rollout", task.id, n), hinted=hinted)
-            for n in attempts
-            for task, verdict in pairs
-        ]
-        done = [
-            episodes[key]
-            for a in assignments
-            if (key := f"train/{a.task.id}/{a.attempt}") in episodes
-        ]
-        owed = [a for a in assignments if f"train/{a.task.id}/{a.attempt}" not in episodes]
-        if not owed:
-            return
-        stage = self.watch.stage(name, len(assignments), len(done))
-        count, successes = len(done), sum(reward == 1.0 for reward in done)
-        model = self._executor([task for task, _ in pairs])
-        with timed(self.run, "rollout") as tick:
-            for episode in rollout(
-                model,
-                owed,
-                self.environment,
-                self.sandbox,
-                settings=self.settings.agent,
-                temperature=self.settings.temperature,
-                batch=self.settings.batch,
-            ):
-                self.run.append("episodes.jsonl", episode)
-                tick(episode.completion_tokens)
-                count, successes = count + 1, successes + (episode.reward == 1.0)
-                stage.update(count, f"{successes} successes")
+        """Attempt every accepted task several times; episodes are what the learner reads."""
+        self._learning.roll_out()
 
     def train(self) -> None:
-        """Learn from the verified successes; `model/` appears when it is complete."""
-        if (self.run.path / "model").exists():
-            return
-        from selfchallenge.learner.rft import train_rft  # noqa: PLC0415 - loads torch
-
-        band = self.settings.quality.hardest, self.settings.quality.easiest
-        episodes = in_band(self.run.read("episodes.jsonl", Episode), *band)
-        model = self._trainable()
-        stage = None
-        with timed(self.run, "train") as tick:
-
-            def progress(record: StepRecord) -> None:
-                nonlocal stage
-                stage = stage or self.watch.stage("training", record.steps, record.step - 1)
-                tick()
-                stage.update(record.step, f"loss {record.loss:.3f}")
-
-            report = train_rft(
-                model, episodes, self.run.path / "model", self.settings.rft, progress
-            )
-        self._trained = True
-        self.watch.say(f"trained on {report.samples} successes in {len(report.steps)} steps")
+        """Learn from the attempts; `model/` appears when it is complete."""
+        self._learning.train()
 
     def measure(self, phase: str) -> None:
         """Score the executor on the held-out tasks, and once what doing nothing scores."""
@@ -224,7 +151,7 @@ class Loop:
             return
         pairs = references(tasks, self.environment, self.sandbox)
         self._measure(idle(), pairs, "noop", done, trials=1)
-        model = self._after() if phase == "after" else self._executor(tasks)
+        model = self._roles.after(tasks) if phase == "after" else self._roles.executor(tasks)
         self._measure(model, pairs, phase, done, trials=self.settings.trials)
 
     def report(self) -> dict[str, Any]:
@@ -246,8 +173,7 @@ class Loop:
 
     def close(self) -> None:
         """Give the models back."""
-        for model in self._models.values():
-            model.close()
+        self._roles.close()
 
     def _measure(
         self,
@@ -282,11 +208,13 @@ class Loop:
                 stage.update(count, f"{passed} passed")
 
     def _writer(self, candidates: Sequence[Candidate]) -> StagedWriter | PaperWriter:
-        model = self._load(self.settings.challenger_model or self.settings.model)
+        model = self._roles.challenger()
         if self.settings.writer == "paper":
             return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
         coverage = Coverage()
-        for candidate in candidates:
+        aimed_at = self.settings.aimed_at
+        covered = mastered(RunFiles.view(aimed_at)) if aimed_at else []
+        for candidate in (*covered, *candidates):
             coverage.add(candidate.shape, candidate.tools, candidate.flow)
         book = PhraseBook.from_json(self.run.read_json("phrases.json") or {})
         return StagedWriter(
@@ -310,7 +238,7 @@ class Loop:
         asked = self.settings.quality
         if not asked.blind:
             return None
-        model, heat = self._executor([]), self.settings.temperature
+        model, heat = self._roles.executor([]), self.settings.temperature
         return Blind(model, asked.blind, asked.succeeding, heat, self.settings.agent)
 
     def _seeds(self) -> list[str | None]:
@@ -318,47 +246,6 @@ class Loop:
         seeds = [s for s in seeds_of(self.environment) if is_training_seed(s)]
         random.Random(self.settings.seed).shuffle(seeds)
         return list(seeds) or [None]
-
-    def _seed(self, *parts: object) -> int:
-        text = "/".join(map(str, (self.settings.seed, *parts)))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
-
-    def _load(self, spec: str) -> Model:
-        if spec == "scripted:challenger":
-            return scripted_challenger()
-        if spec not in self._models:
-            self.watch.say(f"loading model {spec}")
-            self._models[spec] = load_model(spec, say=self.watch.say)
-        return self._models[spec]
-
-    def _executor(self, tasks: Sequence[CodeAsTask]) -> Model:
-        if self.settings.model == "scripted:oracle":
-            return oracle(tasks)
-        return self._load(self.settings.model)
-
-    def _trainable(self) -> Trainable:
-        """The executor as the learner needs it; a scripted one is stood in for by a tiny model."""
-        if self.settings.model.startswith("scripted:"):
-            from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
-
-            self.watch.say("a scripted executor has no weights: a tiny random model is trained")
-            return tiny_model()
-        model = self._load(self.settings.model)
-        if not hasattr(model, "module"):
-            raise StageError(
-                f"model {model.name} is served elsewhere and cannot be trained here",
-                fix="give a local --model, or train from episodes.jsonl with your own trainer",
-            )
-        return cast("Trainable", model)
-
-    def _after(self) -> Model:
-        """The trained executor: the one in memory, or the adapter that an earlier process left."""
-        if self.settings.model.startswith("scripted:"):
-            return self._executor(held_out_tasks(self.environment))
-        if self._trained:
-            return self._load(self.settings.model)
-        self._models.pop(self.settings.model, None)
-        return self._load(str(self.run.path / "model"))
 
     def _require_tasks(self, accepted: set[str]) -> None:
         if not accepted:

@@ -7,7 +7,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from selfchallenge.learner.batches import micro_batches
 from selfchallenge.learner.samples import Sample
-from selfchallenge.learner.step import backward, training, update
+from selfchallenge.learner.step import backward, own_sample, training, update
 
 
 def make_module():
@@ -45,8 +45,8 @@ def gradients(samples, tokens):
 
 
 def test_one_batch_of_eight_is_eight_of_one():
-    assert len(list(micro_batches(make_samples(), 1000))) == 1
-    assert len(list(micro_batches(make_samples(), 1))) == 8
+    assert len(list(micro_batches(make_samples(), 1000, own_sample))) == 1
+    assert len(list(micro_batches(make_samples(), 1, own_sample))) == 8
     loss, whole = gradients(make_samples(), 1000)
     other, pieces = gradients(make_samples(), 1)
     assert abs(loss - other) < 1e-5

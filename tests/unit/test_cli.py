@@ -105,7 +105,14 @@ def test_any_other_exception_is_owned_up_to(command, failing):
         ["run", "library", "--preset", "lap"],
         ["run", "library", "--config", "absent.toml"],
         ["run", "library", "--min-isolation", "X"],
-        ["run", "library", "--algorithm", "dpo"],
+        ["run", "library", "--algorithm", "sft"],
+        ["run", "library", "--algorithm", "distill"],
+        ["run", "library", "--teacher-model", "scripted:half"],
+        ["run", "library", "--only-success"],
+        ["run", "library", "--algorithm", "grpo", "--set", "temperature=0.0"],
+        ["run", "library", "--set", "grpo.loss=sum"],
+        ["run", "library", "--rounds", "0"],
+        ["run", "library", "--rounds", "2", "--challenger", "newest"],
         ["run", "library", "--gate", "strict"],
         ["run", "library", "--actions", "json"],
         ["run", "library", "--set", "rft.epoch=3"],
@@ -537,3 +544,25 @@ def test_eval_says_what_does_not_fit(command, flags, said):
     code, _, error = command("eval", "retail", "--model", "scripted:silent", *flags)
     assert code == 2
     assert re.search(said, error)
+
+
+def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
+    seen = []
+
+    def remember(environment, out, settings, **_):
+        seen.append((out, settings))
+        return {}
+
+    monkeypatch.setattr("selfchallenge.pipeline.run_loop", remember)
+    monkeypatch.setattr("selfchallenge.rounds.run_loop", remember)
+    taught = ["--algorithm", "distill", "--teacher-model", "scripted:half", "--only-success"]
+    given = ["run", "library", "--out", str(tmp_path / "x"), "--json"]
+    assert command(*given, *taught)[:2] == (0, "{}\n")
+    (_, settings) = seen.pop()
+    assert (settings.algorithm, settings.teacher_model) == ("distill", "scripted:half")
+    assert settings.rft.only_success
+
+    assert command(*given, "--rounds", "2", "--challenger", "latest")[:2] == (0, "{}\n{}\n")
+    (first, _), (second, later) = seen
+    assert (first.name, second.name) == ("round-1", "round-2")
+    assert later.model == later.challenger_model == str(first / "model")

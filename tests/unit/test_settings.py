@@ -155,6 +155,25 @@ def test_the_preset_of_the_paper_is_the_papers():
     assert found.rft == dataclasses.replace(learner, per_task=15, max_length=16192)
 
 
+def test_the_preset_of_the_paper_has_its_values_for_every_algorithm():
+    found = preset("paper")
+    dpo, grpo, ppo = found.dpo, found.grpo, found.ppo
+    assert (dpo.learning_rate, dpo.batch, dpo.epochs, dpo.beta) == (2e-7, 8, 6, 0.1)
+    assert (ppo.learning_rate, ppo.value_learning_rate, ppo.clip_ratio) == (1e-6, 1e-5, 0.1)
+    assert (grpo.learning_rate, grpo.clip_low, grpo.clip_high, grpo.loss) == (
+        1e-6,
+        0.1,
+        0.1,
+        "grpo",
+    )
+    for online in (grpo, ppo):
+        # 32 tasks of 8 rollouts are a batch of 256, learnt from once; 12,000 rollouts in all.
+        assert (online.tasks, online.group, online.updates, online.kl) == (32, 8, 1, 0.001)
+        assert online.iterations == round(12_000 / 256)
+    assert {s.rank for s in (dpo, grpo, ppo)} == {0}
+    assert {s.max_length for s in (dpo, grpo, ppo)} == {16192}
+
+
 def test_an_unknown_preset_names_the_ones_there_are():
     with pytest.raises(UsageError, match=r"no preset 'lap'(?s:.*)laptop, paper, smoke"):
         preset("lap")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -11,6 +12,7 @@ from selfchallenge.cli.options import (
     Algorithm,
     Assign,
     Challenger,
+    ChallengerOf,
     Config,
     Container,
     Data,
@@ -19,11 +21,15 @@ from selfchallenge.cli.options import (
     Isolation,
     Json,
     ModelName,
+    OnlySuccess,
     Out,
     Preset,
+    Rounds,
     RunDir,
     Seed,
+    Teacher,
     Unsafe,
+    Whose,
     Writer,
     resolve,
 )
@@ -39,10 +45,14 @@ def run(
     data: Data = None,
     model: ModelName = None,
     challenger_model: Challenger = None,
+    teacher_model: Teacher = None,
+    only_success: OnlySuccess = None,
     algorithm: Algorithm = None,
     writer: Writer = None,
     gate: Gate = None,
     actions: Actions = None,
+    rounds: Rounds = 1,
+    challenger: ChallengerOf = Whose.fixed,
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
@@ -51,11 +61,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the whole loop: write tasks, check, attempt, learn, measure before and after, report."""
-    from rich.console import Console
-
-    from selfchallenge.pipeline import run_loop
     from selfchallenge.progress import watch
-    from selfchallenge.report.table import summary_table
 
     settings = resolve(
         preset,
@@ -63,6 +69,8 @@ def run(
         assign,
         model=model,
         challenger_model=challenger_model,
+        teacher_model=teacher_model,
+        only_success=only_success,
         algorithm=algorithm,
         writer=writer,
         gate=gate,
@@ -74,12 +82,32 @@ def run(
     )
     folder = out or _default_folder(env)
     with watch() as watcher:
-        summary = run_loop(env, folder, settings, data=data, watch=watcher)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    Console().print(summary_table(summary))
-    print(f"\nreport: {folder / 'report.html'}")
+        if rounds == 1:
+            from selfchallenge.pipeline import run_loop
+
+            _show([(folder, run_loop(env, folder, settings, data=data, watch=watcher))], as_json)
+        else:
+            from selfchallenge.rounds import run_rounds
+
+            found = run_rounds(
+                env, folder, settings, rounds, challenger.value, data=data, watch=watcher
+            )
+            folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
+            _show(list(zip(folders, found, strict=True)), as_json)
+
+
+def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
+    """Print what runs came to: one object a line, or a table each."""
+    from rich.console import Console
+
+    from selfchallenge.report.table import summary_table
+
+    for folder, summary in runs:
+        if as_json:
+            print(json.dumps(summary))
+        else:
+            Console().print(summary_table(summary))
+            print(f"\nreport: {folder / 'report.html'}")
 
 
 @app.command()
@@ -135,7 +163,7 @@ def rollout(directory: RunDir) -> None:
 
 @app.command()
 def train(directory: RunDir) -> None:
-    """Learn from the verified successes of a run."""
+    """Learn from the attempts of a run, or, with an online algorithm, from new ones."""
     _stage(directory, "train")
     print(f"model: {directory / 'model'}")
 

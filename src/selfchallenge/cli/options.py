@@ -27,9 +27,33 @@ ModelName = Annotated[str | None, typer.Option("--model", help=f"{MODEL[0].upper
 Challenger = Annotated[
     str | None, typer.Option(help="Who writes the tasks; the same model when not given.")
 ]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher-model", help="Whose attempts distill learns from.")
+]
+OnlySuccess = Annotated[
+    bool | None,
+    typer.Option(
+        "--only-success", help="Of the teacher's attempts, learn from the successes only."
+    ),
+]
+Rounds = Annotated[
+    int, typer.Option(min=1, help="Rounds of challenge and learning, each with the new executor.")
+]
+
+
+class Whose(StrEnum):
+    """Who writes the tasks of later rounds."""
+
+    fixed = "fixed"
+    latest = "latest"
+
+
+ChallengerOf = Annotated[
+    Whose, typer.Option("--challenger", help="Who writes the tasks of later rounds.")
+]
 Algorithm = Annotated[
     str | None,
-    typer.Option(help="How the executor learns: rft (distill, dpo, grpo, ppo: not yet)."),
+    typer.Option(help="How the executor learns: rft, distill, dpo, grpo or ppo."),
 ]
 Writer = Annotated[str | None, typer.Option(help="How tasks are written: staged or paper.")]
 Gate = Annotated[
@@ -78,6 +102,8 @@ def resolve(
     given = {name: value for name, value in flags.items() if value is not None}
     if "min_isolation" in given:
         given["min_isolation"] = given["min_isolation"].value
+    if given.pop("only_success", False):
+        given["rft"] = {"only_success": True}
     if "actions" in given:
         given["agent"] = {"actions": given.pop("actions")}
     return values.overlay(found, given, where="command line")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jinja2
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import HINTED, Call, Episode, StopReason, Turn
+from selfchallenge.episode import FIRST_REPLY, HINTED, Call, Episode, StopReason, Turn
 from selfchallenge.errors import SandboxError
 from selfchallenge.executor.actions import parse_action, read_answer, show_observation
 from selfchallenge.executor.reward import judge
@@ -146,6 +146,7 @@ class Attempt:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    meta: dict[str, Any] = field(default_factory=dict)
     _session: Session | None = None
     _cell: Cell | None = None
 
@@ -154,6 +155,9 @@ class Attempt:
         hint = hint_of(task) if self.assignment.hinted else ""
         for message in opening(self.environment, task.seed, task.instruction, hint):
             self._say(message.role, message.content)
+        self.meta = {FIRST_REPLY: len(self.turns)} | (
+            {HINTED: True} if self.assignment.hinted else {}
+        )
 
     def prompt(self) -> Prompt:
         """The conversation to be continued, with the ids that already stand for its beginning."""
@@ -216,7 +220,7 @@ class Attempt:
             completion_tokens=self.completion_tokens,
             seconds=round(self.seconds, 3),
             isolation=self.sandbox.isolation,
-            meta={HINTED: True} if self.assignment.hinted else {},
+            meta=self.meta,
         )
 
     def _judge(self, answer: Any) -> tuple[float, bool, str]:

@@ -8,11 +8,14 @@ more small matrices per layer.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 
@@ -83,3 +86,35 @@ def restore(module: Any, directory: Path) -> None:
 def trained_parameters(adapted: Any) -> dict[str, torch.nn.Parameter]:
     """The parameters that require gradients, by name."""
     return {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+
+
+class Untrained:
+    """The model as it was before training, beside the one that is trained."""
+
+    def __init__(self, adapted: Any) -> None:
+        """Keep what training will change; adapters leave the weights below them alone.
+
+        Args:
+            adapted: what `attach` returned, untrained.
+        """
+        self._adapted = adapted
+        self._kept: dict[str, Tensor] = {}
+        if not isinstance(adapted, PeftModel):
+            self._kept = {n: p.detach().clone() for n, p in trained_parameters(adapted).items()}
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, the model is the untrained one; it must not be trained there."""
+        if isinstance(self._adapted, PeftModel):
+            with self._adapted.disable_adapter():
+                yield
+            return
+        parameters = trained_parameters(self._adapted)
+        present = {name: parameter.data for name, parameter in parameters.items()}
+        for name, parameter in parameters.items():
+            parameter.data = self._kept[name]
+        try:
+            yield
+        finally:
+            for name, parameter in parameters.items():
+                parameter.data = present[name]

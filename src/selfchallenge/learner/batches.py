@@ -10,10 +10,13 @@ what the steps do not.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from selfchallenge.learner.packing import pack
 from selfchallenge.learner.samples import Sample
+
+U = TypeVar("U")
 
 
 def plan_batches(samples: Sequence[Sample], size: int, seed: str) -> list[list[int]]:
@@ -52,13 +55,24 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
     return 2 * shared >= shorter
 
 
-def micro_batches(samples: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
-    """Cut a batch into pieces whose packed row has at most `tokens` tokens (or one sample)."""
-    piece: list[Sample] = []
-    for sample in sorted(samples, key=lambda s: s.ids):
-        if piece and len(pack([*piece, sample]).ids) > tokens:
+def micro_batches(
+    units: Sequence[U], tokens: int, samples_of: Callable[[U], Sequence[Sample]]
+) -> Iterator[list[U]]:
+    """Cut a batch into pieces whose packed row has at most `tokens` tokens (or one unit).
+
+    Args:
+        units: what must not be taken apart: samples, or pairs of them.
+        tokens: at most this many in a piece, shared beginnings counted once.
+        samples_of: the samples of a unit.
+    """
+    piece: list[U] = []
+    samples: list[Sample] = []
+    for unit in sorted(units, key=lambda u: [s.ids for s in samples_of(u)]):
+        own = samples_of(unit)
+        if piece and len(pack([*samples, *own]).ids) > tokens:
             yield piece
-            piece = []
-        piece.append(sample)
+            piece, samples = [], []
+        piece.append(unit)
+        samples += own
     if piece:
         yield piece

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfchallenge.episode import HINTED, USER_FAULT, Episode, Turn
+from selfchallenge.episode import HINTED, USER_FAULT, Episode, StopReason, Turn
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,24 @@ def samples_from(episodes: Iterable[Episode], max_length: int) -> SampleSet:
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     for episode in episodes:
-        sample = _sample(episode)
-        reason = _defect(sample, max_length)
-        if reason:
-            dropped[reason] += 1
+        sample = sample_of(episode, max_length)
+        if isinstance(sample, str):
+            dropped[sample] += 1
         else:
             samples.append(sample)
     return SampleSet(tuple(samples), dict(dropped))
 
 
-def _sample(episode: Episode) -> Sample:
+def sample_of(episode: Episode, max_length: int) -> Sample | str:
+    """The sample of an episode, or why it cannot be trained."""
     turns = episode.turns
-    return Sample(
+    sample = Sample(
         ids=tuple(i for turn in turns for i in turn.token_ids),
         mask=tuple(m for turn in turns for m in turn.mask),
         logprobs=tuple(p for turn in turns for p in turn.logprobs),
         task=episode.task,
     )
+    return _defect(sample, max_length) or sample
 
 
 def _defect(sample: Sample, max_length: int) -> str:
@@ -122,6 +123,75 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
 def without_user_faults(episodes: Iterable[Episode]) -> list[Episode]:
     """The episodes but for those that the simulated user spoilt: no agent can learn from them."""
     return [episode for episode in episodes if USER_FAULT not in episode.meta]
+
+
+def select_trajectories(episodes: Iterable[Episode]) -> list[Episode]:
+    """Training episodes of any outcome, each sequence once a task (paper, equation 3).
+
+    Attempts that the sandbox ended are left out: they say nothing about the task. The result is in
+    the order of task and attempt.
+    """
+    chosen: dict[object, Episode] = {}
+    for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
+        if episode.phase == "train" and episode.stop is not StopReason.SANDBOX:
+            chosen.setdefault((episode.task, _identity(episode)), episode)
+    return list(chosen.values())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A success and a failure of one task.
+
+    Attributes:
+        chosen: the success.
+        rejected: the failure.
+    """
+
+    chosen: Sample
+    rejected: Sample
+
+    @property
+    def samples(self) -> tuple[Sample, Sample]:
+        """Both, the success first."""
+        return self.chosen, self.rejected
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs to learn from, and why other episodes are in none.
+
+    Attributes:
+        pairs: in the order of task and attempt.
+        dropped: episodes that cannot be trained, by reason.
+        one_sided: tasks of which all attempts came out alike.
+    """
+
+    pairs: tuple[Pair, ...]
+    dropped: Mapping[str, int]
+    one_sided: int
+
+
+def pairs_from(episodes: Iterable[Episode], max_length: int, per_task_limit: int) -> PairSet:
+    """Pair the successes of each task with its failures, the first with the first.
+
+    Args:
+        episodes: episodes of any phase; only those of phase `train` are considered.
+        max_length: longest sequence in tokens, counted up to the last sampled one.
+        per_task_limit: at most this many pairs of one task.
+    """
+    tasks: dict[str, tuple[list[Episode], list[Episode]]] = {}
+    for episode in select_trajectories(episodes):
+        tasks.setdefault(episode.task, ([], []))[episode.reward != 1.0].append(episode)
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for good, bad in tasks.values():
+        sides = [samples_from(side, max_length) for side in (good, bad)]
+        for side in sides:
+            dropped.update(side.dropped)
+        both = zip(*(side.samples for side in sides), strict=False)
+        pairs += [Pair(*pair) for pair in both][:per_task_limit]
+    one_sided = sum(not (good and bad) for good, bad in tasks.values())
+    return PairSet(tuple(pairs), dict(dropped), one_sided)
 
 
 def without_hint(episodes: Iterable[Episode]) -> list[Episode]:

@@ -1,4 +1,8 @@
-"""How to train, without loading torch: the settings of the learner's room."""
+"""How to train, without loading torch: the settings of the learner's room.
+
+Each algorithm has its own group, because a learning rate that suits one ruins another. The defaults
+are for a model of half a billion weights on a CPU; `--preset paper` has the paper's values.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +15,28 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class RftSettings:
-    """How to train; the defaults are for a model of half a billion weights on a CPU.
+class StepSettings:
+    """What every optimiser step needs.
 
     Attributes:
-        epochs: passes over the samples.
-        batch: samples an optimiser step.
         learning_rate: of AdamW, after the warm-up constant.
         warmup: steps over which the learning rate rises from 0.
         clip: largest norm of the gradient.
         rank: LoRA rank on all linear layers; 0 trains all weights.
         alpha: LoRA scale is alpha / rank.
-        per_task: at most this many successes of one task.
         max_length: longest sample in tokens; longer ones are dropped.
         micro_tokens: at most this many tokens in memory at once, shared beginnings counted once;
             a batch with more is cut and its gradients added. In float32 half as many.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
-        checkpoint: steps between two saved states.
+        checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
         seed: of the adapters' initial values and the order of samples.
     """
 
-    epochs: int = 2
-    batch: int = 8
     learning_rate: float = 3e-4
     warmup: int = 3
     clip: float = 1.0
     rank: int = 16
     alpha: int = 32
-    per_task: int = 4
     max_length: int = 2048
     micro_tokens: int = 1600
     precision: Precision = "auto"
@@ -46,14 +44,151 @@ class RftSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "learning_rate", "clip", "per_task", "max_length")
-        for name in (*positive, "micro_tokens", "checkpoint"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        self._positive("learning_rate", "clip", "max_length", "micro_tokens", "checkpoint")
         if self.rank < 0 or self.warmup < 0:
             raise UsageError("rank and warmup cannot be negative")
+
+    def _positive(self, *names: str) -> None:
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+
+    def _fraction(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class RftSettings(StepSettings):
+    """Fine-tuning on trajectories: `rft` on one's own successes, `distill` on a teacher's.
+
+    Attributes:
+        epochs: passes over the samples.
+        batch: samples an optimiser step.
+        per_task: at most this many successes of one task; a teacher's trajectories are all taken.
+        only_success: of a teacher's trajectories, take the successes only.
+    """
+
+    epochs: int = 2
+    batch: int = 8
+    per_task: int = 4
+    only_success: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("epochs", "batch", "per_task")
 
     @classmethod
     def paper(cls) -> Self:
         """The paper's: all weights of an 8B model, learning rate 1e-5, batch 8, 6 epochs."""
         return cls(epochs=6, batch=8, learning_rate=1e-5, rank=0, max_length=16384)
+
+
+@dataclass(frozen=True)
+class DpoSettings(StepSettings):
+    """Direct preference optimisation on pairs of a success and a failure of one task.
+
+    Attributes:
+        learning_rate: of AdamW, after the warm-up constant.
+        epochs: passes over the pairs.
+        batch: pairs an optimiser step.
+        beta: how dearly leaving the untrained model is paid for.
+        per_task: at most this many pairs of one task.
+    """
+
+    learning_rate: float = 2e-5
+    epochs: int = 2
+    batch: int = 8
+    beta: float = 0.1
+    per_task: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("epochs", "batch", "beta", "per_task")
+
+
+@dataclass(frozen=True)
+class OnlineSettings(StepSettings):
+    """What GRPO and PPO share: rounds of attempts with the policy as it is, each learnt from.
+
+    Attributes:
+        learning_rate: of AdamW, after the warm-up constant.
+        iterations: rounds of attempts.
+        tasks: tasks a round.
+        group: attempts at each of them.
+        updates: optimiser steps on the attempts of a round.
+        kl: weight of the divergence from the untrained model.
+        mismatch: most that a token is weighed up by for being likelier in training than in
+            sampling.
+        checkpoint: rounds between two saved states.
+    """
+
+    learning_rate: float = 1e-4
+    iterations: int = 20
+    tasks: int = 8
+    group: int = 4
+    updates: int = 1
+    kl: float = 0.001
+    mismatch: float = 2.0
+    checkpoint: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("iterations", "tasks", "group", "updates", "mismatch")
+        if self.kl < 0:
+            raise UsageError(f"kl cannot be negative, and is {self.kl}")
+
+
+@dataclass(frozen=True)
+class GrpoSettings(OnlineSettings):
+    """Group-relative policy optimisation.
+
+    Attributes:
+        loss: `grpo`, `dr_grpo` (no division by length or deviation) or `dapo` (all tokens alike).
+        clip_low: the ratio of new to old probability is clipped at 1 - clip_low,
+        clip_high: and at 1 + clip_high.
+        draws: a group whose attempts all came out alike teaches nothing and is replaced by that of
+            another task, until this many times `tasks` have been tried in a round.
+    """
+
+    loss: Literal["grpo", "dr_grpo", "dapo"] = "dapo"
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    draws: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("clip_low", "clip_high", "draws")
+        if self.group < 2:
+            raise UsageError("a group has at least 2 attempts to be compared", where="grpo.group")
+
+
+@dataclass(frozen=True)
+class PpoSettings(OnlineSettings):
+    """Proximal policy optimisation with a value head.
+
+    Attributes:
+        clip_ratio: the ratio of new to old probability is clipped to 1 -+ clip_ratio.
+        clip_value: how far a value moves in one round before its loss stops pulling.
+        value: weight of the value loss.
+        value_learning_rate: of the value head.
+        discount: gamma.
+        trace: lambda of the generalised advantage estimate.
+        whiten: shift and scale the advantages of a round to mean 0 and deviation 1.
+    """
+
+    clip_ratio: float = 0.2
+    clip_value: float = 0.2
+    value: float = 0.1
+    value_learning_rate: float = 1e-3
+    discount: float = 1.0
+    trace: float = 0.95
+    whiten: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("clip_ratio", "clip_value", "value_learning_rate")
+        self._fraction("discount", "trace")
+        if self.value < 0:
+            raise UsageError(f"value cannot be negative, and is {self.value}")

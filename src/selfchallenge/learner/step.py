@@ -8,9 +8,10 @@ trained tokens only, and bfloat16 is used where the processor computes in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -25,6 +26,8 @@ from selfchallenge.learner.settings import Precision
 from selfchallenge.models.freed import return_freed_memory
 from selfchallenge.models.packed import computes_bfloat16
 
+U = TypeVar("U")
+
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """What matrices are multiplied in: `auto` is bfloat16 where the device computes in it."""
@@ -35,6 +38,11 @@ def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     else:
         native = device.type == "cpu" and computes_bfloat16()
     return torch.bfloat16 if native else torch.float32
+
+
+def token_limit(micro_tokens: int, dtype: torch.dtype) -> int:
+    """Tokens that may be in memory at once: `micro_tokens` in bfloat16, half as many otherwise."""
+    return micro_tokens // (1 if dtype == torch.bfloat16 else 2)
 
 
 @contextmanager
@@ -60,10 +68,29 @@ def training(module: Any, dtype: torch.dtype) -> Iterator[None]:
         module.set_attn_implementation(usual)
 
 
-def sequence_logprobs(module: Any, packed: Packed, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Natural log-probability of each trained token of a packed row, [N], with its graph.
+@dataclass(frozen=True)
+class Forward:
+    """What the model says of the trained tokens of a packed row, with its graph.
 
-    Call it within `training`.
+    Attributes:
+        logprobs: natural log-probability of each token at `temperature`, [N].
+        states: last hidden state where each token is predicted, [N, H].
+    """
+
+    logprobs: Tensor
+    states: Tensor
+
+
+def forward(
+    module: Any, packed: Packed, dtype: torch.dtype = torch.float32, temperature: float = 1.0
+) -> Forward:
+    """Read a packed row. Call it within `training`.
+
+    Args:
+        module: causal language model.
+        packed: the row, on the module's device.
+        dtype: what matrices are multiplied in.
+        temperature: that log-probabilities are taken at.
     """
     device = module.device.type
     autocast = nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
@@ -74,14 +101,98 @@ def sequence_logprobs(module: Any, packed: Packed, dtype: torch.dtype = torch.fl
             use_cache=False,
             tree=packed,
         ).last_hidden_state[0]
+        states = hidden[packed.sources]
         head = module.get_output_embeddings()
-        return token_logprobs(hidden[packed.sources], packed.targets, head)
+        return Forward(
+            token_logprobs(states, packed.targets, head, temperature=temperature), states
+        )
+
+
+def sequence_logprobs(module: Any, packed: Packed, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Natural log-probability of each trained token of a packed row, [N], with its graph.
+
+    Call it within `training`.
+    """
+    return forward(module, packed, dtype).logprobs
+
+
+def own_sample(unit: Sample) -> tuple[Sample, ...]:
+    """The samples of a unit that is one."""
+    return (unit,)
+
+
+def accumulate(
+    module: Any,
+    units: Sequence[U],
+    loss_of: Callable[[list[U], Packed, Forward], Tensor],
+    *,
+    samples_of: Callable[[U], Sequence[Sample]],
+    tokens: int,
+    dtype: torch.dtype = torch.float32,
+    temperature: float = 1.0,
+) -> tuple[float, int]:
+    """Add the gradients of a batch's loss to the parameters, piece by piece.
+
+    Args:
+        module: causal language model within `training`.
+        units: the batch: samples, or pairs of them.
+        loss_of: a piece's part of the batch's loss; the parts add up, however it is cut.
+        samples_of: the samples of a unit.
+        tokens: at most this many packed tokens in memory at once.
+        dtype: what matrices are multiplied in.
+        temperature: that log-probabilities are taken at.
+
+    Returns:
+        The loss, and the number of tokens read.
+    """
+    total, read = 0.0, 0
+    for piece in micro_batches(units, tokens, samples_of):
+        packed = pack([s for unit in piece for s in samples_of(unit)]).to(module.device)
+        loss = loss_of(piece, packed, forward(module, packed, dtype, temperature))
+        torch.autograd.backward(loss)
+        total += loss.item()
+        read += len(packed.ids)
+        del loss
+        return_freed_memory()
+    return total, read
+
+
+def evaluate(
+    module: Any,
+    samples: Sequence[Sample],
+    look: Callable[[Forward], Sequence[Tensor]],
+    *,
+    tokens: int,
+    dtype: torch.dtype = torch.float32,
+    temperature: float = 1.0,
+) -> list[tuple[Tensor, ...]]:
+    """What `look` sees of each sample without gradients, in the order of the samples.
+
+    Args:
+        module: causal language model within `training`.
+        samples: what is read.
+        look: tensors of a forward pass, with one entry a trained token each, [N, ...].
+        tokens: at most this many packed tokens in memory at once.
+        dtype: what matrices are multiplied in.
+        temperature: that log-probabilities are taken at.
+    """
+    found: dict[int, tuple[Tensor, ...]] = {}
+    numbered = list(enumerate(samples))
+    with torch.no_grad():
+        for piece in micro_batches(numbered, tokens, lambda unit: (unit[1],)):
+            packed = pack([sample for _, sample in piece]).to(module.device)
+            seen = look(forward(module, packed, dtype, temperature))
+            lengths = [sample.trained for _, sample in piece]
+            parts = zip(*(torch.split(tensor, lengths) for tensor in seen), strict=True)
+            found |= {number: part for (number, _), part in zip(piece, parts, strict=True)}
+            return_freed_memory()
+    return [found[number] for number in range(len(samples))]
 
 
 def backward(
     module: Any, batch: Sequence[Sample], tokens: int, dtype: torch.dtype = torch.float32
 ) -> tuple[float, int]:
-    """Add the gradients of a batch's mean loss per trained token to the parameters.
+    """Add the gradients of a batch's mean negative log-likelihood per trained token.
 
     Args:
         module: causal language model within `training`.
@@ -94,22 +205,19 @@ def backward(
     """
     # Samples of weight 0 are not to dilute the others.
     normaliser = sum(sample.trained for sample in batch if sample.weight) or 1
-    total, read = 0.0, 0
-    for piece in micro_batches(batch, tokens):
-        packed = pack(piece).to(module.device)
-        loss = nll(sequence_logprobs(module, packed, dtype), packed.weights, normaliser)
-        torch.autograd.backward(loss)
-        total += loss.item()
-        read += len(packed.ids)
-        del loss
-        return_freed_memory()
-    return total, read
+
+    def loss_of(_: list[Sample], packed: Packed, said: Forward) -> Tensor:
+        return nll(said.logprobs, packed.weights, normaliser)
+
+    return accumulate(module, batch, loss_of, samples_of=own_sample, tokens=tokens, dtype=dtype)
 
 
 def update(
     optimizer: torch.optim.Optimizer, learning_rate: float, clip: float, loss: float
 ) -> float:
     """Clip the gradients, take one step, clear them; returns the norm before clipping.
+
+    A group of parameters that has a `scale` learns at that many times the rate.
 
     Raises:
         StageError: loss or gradient is not finite; the parameters are left as they were.
@@ -123,7 +231,7 @@ def update(
             fix="lower the learning rate, or train in float32 when it was bfloat16",
         )
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("scale", 1.0)
     optimizer.step()
     optimizer.zero_grad()
     return norm

@@ -7,6 +7,7 @@ adapter is run in seconds and without a download. It learns nothing worth measur
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,16 @@ from selfchallenge.models.scripted import END
 
 class ByteTokenizer:
     """What the learner asks of a tokenizer, for the ids of `ScriptedModel`."""
+
+    chat_template = None
+
+    def __len__(self) -> int:
+        return END + 1
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of the bytes; the end mark has none."""
+        del skip_special_tokens
+        return bytes(i for i in ids if i != END).decode("utf-8", "ignore")
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a note: these ids are bytes."""

@@ -58,14 +58,14 @@ def load_model(
         from selfchallenge.models.openai import OpenAIModel  # noqa: PLC0415 - slow to import
 
         return OpenAIModel.from_spec(spec, concurrency=batch)
-    folder, adapter = _find(spec, say)
+    folder, found = _find(spec, say)
     try:
         from selfchallenge.models.transformers import TransformersModel  # noqa: PLC0415 - heavy
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     return TransformersModel(
         folder,
-        adapter=adapter,
+        adapters=found,
         name=spec,
         batch=batch,
         device=device,
@@ -90,7 +90,7 @@ def look_up(spec: str) -> None:
 
         OpenAIModel.from_spec(spec).close()
     else:
-        base, _ = _without_adapter(spec)
+        base, _ = _without_adapters(spec)
         if base not in DEFAULTS and not _is_folder(base) and _in_hub_cache(base) is None:
             from huggingface_hub import model_info  # noqa: PLC0415 - an extra
 
@@ -98,30 +98,25 @@ def look_up(spec: str) -> None:
                 model_info(base, timeout=SECONDS_TO_ANSWER)
 
 
-def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, Path | None]:
-    """The folder of the weights, and of the adapter when `spec` is one."""
-    base, adapter = _without_adapter(spec)
+def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, tuple[Path, ...]]:
+    """The folder of the weights, and those of the adapters upon them, the lowest first."""
+    base, adapters = _without_adapters(spec)
     if base in DEFAULTS:
-        return default_weights(base, say), adapter
-    return (Path(base).expanduser() if _is_folder(base) else _from_hub(base, say)), adapter
+        return default_weights(base, say), adapters
+    return (Path(base).expanduser() if _is_folder(base) else _from_hub(base, say)), adapters
 
 
-def _without_adapter(spec: str) -> tuple[str, Path | None]:
-    """The model that `spec` names or builds on, and the adapter's folder when it is one."""
+def _without_adapters(spec: str) -> tuple[str, tuple[Path, ...]]:
+    """The model that `spec` names or builds on, and the adapters' folders, the lowest first."""
     folder = Path(spec).expanduser()
     note = folder / "adapter_config.json"
     if not _is_folder(spec) or not note.exists():
-        return spec, None
+        return spec, ()
     base = str(json.loads(note.read_text("utf-8")).get("base_model_name_or_path") or "")
     if Path(base).expanduser().resolve() == folder.resolve() or not base:
         raise ModelError("the adapter does not name the model it belongs to", where=str(note))
-    if _is_folder(base) and (Path(base).expanduser() / note.name).exists():
-        raise ModelError(
-            "an adapter on top of an adapter is not supported",
-            where=str(folder),
-            fix=f"merge {base} into its base model first",
-        )
-    return base, folder
+    below, adapters = _without_adapters(base)
+    return below, (*adapters, folder)
 
 
 def _is_folder(spec: str) -> bool:

@@ -64,7 +64,7 @@ class TransformersModel:
         self,
         path: str | Path,
         *,
-        adapter: Path | None = None,
+        adapters: Sequence[Path] = (),
         name: str = "",
         device: str = "auto",
         dtype: Dtype = "auto",
@@ -75,7 +75,7 @@ class TransformersModel:
 
         Args:
             path: folder or hub id of the model.
-            adapter: folder of a LoRA adapter to be added into its weights.
+            adapters: folders of LoRA adapters to be added into its weights, one after the other.
             name: as written on the command line; `path` by default.
             device: `auto` takes a GPU when there is one.
             dtype: what it computes in; `auto` is bfloat16 where the device has instructions for
@@ -93,7 +93,7 @@ class TransformersModel:
             torch.set_num_threads(threads)
         place = _device(device)
         self.name = name or str(path)
-        self.module, self.tokenizer = _load(str(path), adapter, place, dtype)
+        self.module, self.tokenizer = _load(str(path), adapters, place, dtype)
         self.device: torch.device = self.module.device
         self.window = int(self.module.config.max_position_embeddings)
         self.batch = batch
@@ -311,7 +311,9 @@ def _low(dtype: Dtype, device: torch.device) -> bool:
     return can and dtype != "float32"
 
 
-def _load(path: str, adapter: Path | None, device: torch.device, dtype: Dtype) -> tuple[Any, Any]:
+def _load(
+    path: str, adapters: Sequence[Path], device: torch.device, dtype: Dtype
+) -> tuple[Any, Any]:
     try:
         from transformers import (  # noqa: PLC0415 - seconds
             AutoModelForCausalLM,
@@ -329,7 +331,7 @@ def _load(path: str, adapter: Path | None, device: torch.device, dtype: Dtype) -
         module = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.bfloat16 if low else torch.float32
         )
-        if adapter is not None:
+        for adapter in adapters:
             module = _adapted(module, adapter)
     return module.to(device).eval().requires_grad_(requires_grad=False), tokenizer
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from selfchallenge.learner.batches import micro_batches, plan_batches
 from selfchallenge.learner.packing import pack
 from selfchallenge.learner.samples import Sample
+from selfchallenge.learner.step import own_sample
 
 
 def make(groups):
@@ -42,10 +43,10 @@ def test_full_batches_begin_alike_and_epochs_differ():
 @given(st.integers(1, 200))
 def test_pieces_keep_the_limit_unless_one_sample_breaks_it(limit):
     samples = make([3, 2])
-    pieces = list(micro_batches(samples, limit))
+    pieces = list(micro_batches(samples, limit, own_sample))
     assert sorted(s.ids for piece in pieces for s in piece) == sorted(s.ids for s in samples)
     assert all(len(piece) == 1 or len(pack(piece).ids) <= limit for piece in pieces)
 
 
 def test_samples_that_fit_share_one_piece():
-    assert [len(piece) for piece in micro_batches(make([5]), 1000)] == [5]
+    assert [len(piece) for piece in micro_batches(make([5]), 1000, own_sample)] == [5]

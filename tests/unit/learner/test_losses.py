@@ -1,5 +1,11 @@
-import torch
+import math
 
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfchallenge.learner import losses
 from selfchallenge.learner.losses import nll, token_logprobs
 
 
@@ -37,3 +43,126 @@ def test_no_trained_token_is_no_row():
 def test_nll_is_the_weighted_sum_over_the_normaliser():
     loss = nll(torch.tensor([-1.0, -2.0, -4.0]), torch.tensor([1.0, 0.0, 0.5]), 4.0)
     assert loss.item() == 0.75
+
+
+def spread(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_sums_are_of_each_sequence():
+    sums = losses.sequence_sums(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 0]), 3)
+    assert sums.tolist() == [5.0, 0.0, 2.0]
+
+
+def test_dpo_at_the_reference_is_log_two_and_falls_with_the_margin():
+    same = torch.tensor([-3.0])
+    assert math.isclose(losses.dpo(same, same, same, same, 0.1).item(), math.log(2), rel_tol=1e-6)
+    better = losses.dpo(same + 2, same - 1, same, same, 0.5)
+    assert math.isclose(better.item(), math.log(1 + math.exp(-1.5)), rel_tol=1e-6)
+
+
+def test_advantages_of_a_group_add_up_to_nothing():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    plain = losses.group_advantages(rewards, scaled=False)
+    assert plain.tolist() == [[0.75, -0.25, -0.25, -0.25], [0.0] * 4]
+    scaled = losses.group_advantages(rewards, scaled=True)
+    assert torch.allclose(scaled[0], plain[0] / (0.5 + losses.STD_FLOOR))
+    assert not scaled[1].any()
+
+
+def test_weights_of_tokens_by_variant():
+    owners = torch.tensor([0, 0, 0, 1])
+    weigh = losses.token_weights
+    assert torch.allclose(weigh(owners, 2, "grpo"), torch.tensor([1 / 6, 1 / 6, 1 / 6, 1 / 2]))
+    assert weigh(owners, 2, "dapo").tolist() == [0.25] * 4
+    assert torch.allclose(weigh(owners, 2, "dr_grpo", 10), torch.full((4,), 1 / 20))
+    with pytest.raises(ValueError, match="longest"):
+        weigh(owners, 2, "dr_grpo")
+
+
+def test_beyond_the_clip_a_token_has_no_gradient_in_the_direction_of_its_advantage():
+    logprobs = torch.tensor([0.5, 0.5, -0.5, -0.5, 0.0], requires_grad=True)
+    advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
+    losses.clipped_surrogate(logprobs, torch.zeros(5), advantages, 0.2, 0.3).sum().backward()
+    moved = [grad != 0 for grad in logprobs.grad.tolist()]
+    assert moved == [False, True, True, False, True]
+    assert logprobs.grad[4] == -2.0
+
+
+def test_clip_higher_lets_unlikely_tokens_grow_further():
+    ratio = torch.tensor([math.log(1.25)])
+    one, none = torch.ones(1), torch.zeros(1)
+    assert math.isclose(
+        losses.clipped_surrogate(ratio, none, one, 0.2, 0.2).item(), -1.2, rel_tol=1e-5
+    )
+    assert math.isclose(
+        losses.clipped_surrogate(ratio, none, one, 0.2, 0.3).item(), -1.25, rel_tol=1e-5
+    )
+
+
+@pytest.mark.parametrize("estimator", [losses.kl_k1, losses.kl_k2, losses.kl_k3])
+def test_estimators_are_of_the_divergence(estimator):
+    policy, reference = spread(0, 6).log_softmax(0), spread(1, 6).mul(0.3).log_softmax(0)
+    reference = (0.9 * policy + 0.1 * reference).log_softmax(0)
+    exact = (policy.exp() * (policy - reference)).sum()
+    expected = (policy.exp() * estimator(policy, reference)).sum()
+    assert torch.allclose(expected, exact, rtol=0.2 if estimator is losses.kl_k2 else 1e-4)
+    assert not estimator(policy, policy).any()
+    if estimator is not losses.kl_k1:
+        assert (estimator(policy, reference) >= 0).all()
+
+
+def test_what_the_sampler_thought_little_of_is_not_weighed_without_bound():
+    found = losses.mismatch_weights(torch.tensor([-1.0, -1.0]), torch.tensor([-1.0, -9.0]), 2.0)
+    assert found.tolist() == [1.0, 2.0]
+
+
+def exhaustive_gae(rewards, values, discount, trace):
+    """The definition: the sum over k of (gamma lambda)^k delta of t + k."""
+    after = [*values[1:], 0.0][: len(values)]
+    deltas = [r + discount * a - v for r, a, v in zip(rewards, after, values, strict=True)]
+    return [
+        sum((discount * trace) ** k * delta for k, delta in enumerate(deltas[t:]))
+        for t in range(len(deltas))
+    ]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    st.floats(0.5, 1.0),
+    st.floats(0.0, 1.0),
+)
+def test_gae_is_the_discounted_sum_of_the_errors_within_each_sequence(lengths, discount, trace):
+    total = sum(lengths)
+    rewards, values = spread(1, total), spread(2, total)
+    advantages, returns = losses.gae(rewards, values, lengths, discount, trace)
+    expected, start = [], 0
+    for length in lengths:
+        part = slice(start, start + length)
+        expected += exhaustive_gae(rewards[part].tolist(), values[part].tolist(), discount, trace)
+        start += length
+    assert torch.allclose(advantages, torch.tensor(expected), atol=1e-4)
+    assert torch.allclose(returns, advantages + values)
+
+
+def test_with_lambda_one_and_a_constant_value_gae_is_the_return_less_the_constant():
+    rewards = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0])
+    advantages, returns = losses.gae(rewards, torch.full((5,), 0.25), (3, 2), 1.0, 1.0)
+    assert torch.allclose(advantages, torch.tensor([0.75, 0.75, 0.75, -0.25, -0.25]))
+    assert returns.tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_value_gains_nothing_by_running_past_the_clip():
+    values = torch.tensor([0.5, 0.1], requires_grad=True)
+    loss = losses.value_loss(values, torch.zeros(2), torch.ones(2), 0.2)
+    assert torch.allclose(loss, torch.tensor([0.32, 0.405]))
+    loss.sum().backward()
+    assert values.grad.tolist() == pytest.approx([0.0, -0.9])
+
+
+def test_whitened_values_have_mean_zero_and_deviation_one():
+    found = losses.whiten(spread(3, 50) * 7 + 2)
+    assert abs(found.mean()) < 1e-5
+    assert abs(found.square().mean() - 1) < 1e-4
+    assert not losses.whiten(torch.full((3,), 4.0)).any()

@@ -11,9 +11,10 @@ import torch
 from conftest import TinyModel, make_episode
 from safetensors.torch import load_file
 
+from selfchallenge.episode import StopReason
 from selfchallenge.errors import StageError, StorageError, UsageError
 from selfchallenge.learner import checkpoints, rft
-from selfchallenge.learner.rft import RftSettings, train_rft
+from selfchallenge.learner.rft import RftSettings, train_distill, train_rft
 
 SETTINGS = RftSettings(epochs=3, batch=4, learning_rate=1e-2, checkpoint=2, precision="float32")
 
@@ -248,3 +249,25 @@ def test_the_report_on_disk_is_plain_json(model, episodes, tmp_path):
     saved = json.loads((tmp_path / "model" / "training.json").read_text())
     assert saved["samples"] == report.samples
     assert [step["loss"] for step in saved["steps"]] == list(report.losses)
+
+
+def test_distillation_learns_from_failures_too(episodes, tmp_path):
+    mixed = [e.model_copy(update={"reward": float(e.attempt)}) for e in episodes]
+    everything = train_distill(TinyModel(), mixed, tmp_path / "all", SETTINGS)
+    only = replace(SETTINGS, only_success=True)
+    successes = train_distill(TinyModel(), mixed, tmp_path / "only", only)
+    assert (everything.samples, successes.samples) == (16, 8)
+    assert everything.losses[-1] < everything.losses[0]
+
+
+def test_a_teacher_that_never_succeeds_still_teaches_unless_only_success_is_asked(tmp_path):
+    failures = [make_episode("a", n, reward=0.0) for n in range(3)]
+    assert train_distill(TinyModel(), failures, tmp_path / "all", SETTINGS).samples == 3
+    with pytest.raises(StageError, match="none of the 3 training episodes"):
+        train_distill(TinyModel(), failures, tmp_path / "no", replace(SETTINGS, only_success=True))
+
+
+def test_attempts_that_the_sandbox_ended_teach_nothing(tmp_path):
+    broken = make_episode("a", 0).model_copy(update={"stop": StopReason.SANDBOX})
+    report = train_distill(TinyModel(), [broken, make_episode("a", 1)], tmp_path / "m", SETTINGS)
+    assert report.samples == 1

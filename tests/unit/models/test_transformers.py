@@ -290,7 +290,7 @@ def test_an_adapter_is_added_to_the_weights(tiny_folder, tmp_path):
             if "lora_B" in name:
                 parameter.normal_(0, 0.3)
     adapted.save_pretrained(tmp_path)
-    model = TransformersModel(tiny_folder, adapter=tmp_path, device="cpu", dtype="float32")
+    model = TransformersModel(tiny_folder, adapters=[tmp_path], device="cpu", dtype="float32")
     ids = list(range(20))
     with torch.inference_mode():
         expected = adapted(input_ids=torch.tensor([ids])).logits

@@ -1,0 +1,148 @@
+"""Group-relative policy optimisation: an attempt is better or worse than its group (section 5.3).
+
+The attempts at one task are compared with each other; the advantage of an attempt is that of each
+of its sampled tokens. A group whose attempts all came out alike has nothing to compare, and its
+place is taken by the group of the next task. How tokens are weighed is one of three published ways
+(`losses.token_weights`), and unlikely tokens may grow further than they may shrink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selfchallenge.errors import StageError
+from selfchallenge.learner.losses import (
+    clipped_surrogate,
+    group_advantages,
+    kl_k3,
+    token_weights,
+)
+from selfchallenge.learner.online import (
+    Attempted,
+    Attempts,
+    Iteration,
+    Online,
+    Said,
+    joined,
+    usable,
+)
+from selfchallenge.learner.settings import GrpoSettings
+from selfchallenge.learner.step import Forward, resolve_precision
+from selfchallenge.learner.training import Progress, Trainable, Training, TrainingReport
+
+
+def train_grpo(
+    model: Trainable,
+    tasks: Sequence[str],
+    attempts: Attempts,
+    directory: Path,
+    settings: GrpoSettings | None = None,
+    *,
+    temperature: float = 1.0,
+    progress: Progress | None = None,
+) -> TrainingReport:
+    """Learn from groups of attempts; the model in memory is the trained one afterwards.
+
+    Args:
+        model: the executor, untrained.
+        tasks: ids of the tasks.
+        attempts: makes attempts with the model as it is.
+        directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
+        settings: how to train.
+        temperature: that attempts are sampled at, above 0.
+        progress: called after each step of this call.
+
+    Raises:
+        StageError: all attempts at each task came out alike, or the training diverged (the
+            checkpoint is kept).
+        StorageError: the disk is full, or `directory` holds another training.
+    """
+    settings = settings or GrpoSettings()
+    dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Grpo(model, tasks, attempts, settings, temperature)
+    return Training(model, directory, settings, algorithm, dtype).run(progress)
+
+
+@dataclass
+class Grpo(Online):
+    """Advantages within groups, the clipped surrogate, and the divergence in the loss."""
+
+    settings: GrpoSettings
+
+    def collect(self, place: int) -> Iteration:
+        """Attempt tasks until enough of them came out both ways."""
+        wanted, most = self.settings.tasks, self.settings.tasks * self.settings.draws
+        iteration = Iteration([], [], place, 0)
+        while len(iteration.groups) < wanted and iteration.tried < most:
+            missing = min(wanted - len(iteration.groups), most - iteration.tried)
+            drawn = [self._draw(iteration.place + i) for i in range(missing)]
+            groups = [usable(group) for group in self.attempts(drawn)]
+            iteration.place += missing
+            iteration.tried += missing
+            iteration.rewards += [episode.reward for group in groups for episode in group]
+            iteration.groups += [g for g in groups if len({e.reward for e in g}) > 1]
+        return iteration
+
+    def nothing(self, iteration: Iteration) -> StageError:
+        """All groups were of one class."""
+        solved = sum(reward == 1.0 for reward in iteration.rewards)
+        if solved:
+            fix = "ask for harder tasks, raise the temperature, or make more attempts (grpo.group)"
+        else:
+            fix = "learn from successes first (--algorithm rft), ask for easier tasks, or make "
+            fix += "more attempts (grpo.group)"
+        return StageError(
+            f"in {iteration.tried} groups all attempts came out alike ({solved} of "
+            f"{len(iteration.rewards)} attempts succeeded), so there is nothing to compare",
+            where="train",
+            fix=fix,
+        )
+
+    def credit(self, said: list[list[Said]]) -> list[Attempted]:
+        """An attempt's advantage goes to all of its tokens."""
+        flat = [one for group in said for one in group]
+        advantages = torch.cat([self._advantages(group) for group in said])
+        lengths = torch.tensor([one.sample.trained for one in flat])
+        owners = torch.arange(len(flat)).repeat_interleave(lengths)
+        weights = token_weights(owners, len(flat), self.settings.loss, self.settings.max_length)
+        return [
+            Attempted(
+                sample=one.sample,
+                old=one.old,
+                reference=one.reference,
+                values=one.values,
+                advantages=torch.full_like(one.old, float(advantage)),
+                returns=one.values,
+                weights=self.corrected(weight.to(one.old), one),
+            )
+            for one, advantage, weight in zip(
+                flat, advantages, torch.split(weights, lengths.tolist()), strict=True
+            )
+        ]
+
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
+        """The clipped surrogate, and the divergence from the untrained model."""
+        settings, old, weights = self.settings, joined(piece, "old"), joined(piece, "weights")
+        per_token = clipped_surrogate(
+            said.logprobs,
+            old,
+            joined(piece, "advantages"),
+            settings.clip_low,
+            settings.clip_high,
+        )
+        divergence = kl_k3(said.logprobs, joined(piece, "reference"))
+        loss = ((per_token + settings.kl * divergence) * weights).sum()
+        return loss, {"kl": float((divergence * weights).sum().detach())}
+
+    def _advantages(self, group: list[Said]) -> Tensor:
+        if not group:
+            return torch.zeros(0)
+        rewards = torch.tensor([[one.reward for one in group]])
+        if len(group) == 1:  # the others could not be trained
+            return torch.zeros(1)
+        return group_advantages(rewards, scaled=self.settings.loss != "dr_grpo")[0]

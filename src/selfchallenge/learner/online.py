@@ -1,0 +1,310 @@
+"""Learning while attempting: each iteration attempts tasks with the policy as it is (section 5.3).
+
+What GRPO and PPO share: an endless deck of tasks, attempts at them, what the trainer and the
+untrained model say of every sampled token, and optimiser steps on them. An attempt's number follows
+from its place in the deck, so an iteration that was cut short finds what it has already made, and a
+resumed training meets the very attempts of one that was not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from selfchallenge.episode import Episode, StopReason
+from selfchallenge.errors import StageError
+from selfchallenge.learner.adapters import Untrained
+from selfchallenge.learner.losses import mismatch_weights
+from selfchallenge.learner.packing import Packed
+from selfchallenge.learner.samples import Sample, sample_of
+from selfchallenge.learner.settings import OnlineSettings
+from selfchallenge.learner.step import (
+    Forward,
+    accumulate,
+    check_supported,
+    evaluate,
+    token_limit,
+    training,
+)
+from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Attempts to be made: at `task`, numbered `first` to `first + count - 1`."""
+
+    task: str
+    first: int
+    count: int
+
+
+class Attempts(Protocol):
+    """Makes attempts with the model as it is; those recorded before are handed out again."""
+
+    def __call__(self, draws: Sequence[Draw], /) -> list[list[Episode]]:
+        """The episodes of each draw, in order."""
+        ...
+
+
+def draw(tasks: Sequence[str], place: int, group: int, seed: int) -> Draw:
+    """What lies at a place of the deck: all tasks in a random order, then all in another one."""
+    lap, card = divmod(place, len(tasks))
+    order = list(tasks)
+    random.Random(f"{seed}/{lap}").shuffle(order)
+    return Draw(order[card], lap * group, group)
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """One attempt to learn from, scored; all tensors are [n], one entry a sampled token.
+
+    Attributes:
+        sample: its tokens.
+        old: log-probabilities under the policy that is about to be updated.
+        reference: the same under the untrained model; `old` when nobody asks.
+        values: what the value head expected; 0 without one.
+        advantages: how much better than expected each token was.
+        returns: what the values should have been.
+        weights: of each token in the loss.
+    """
+
+    sample: Sample
+    old: Tensor
+    reference: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the models say of an attempt before the update; all tensors are [n]."""
+
+    sample: Sample
+    reward: float
+    old: Tensor
+    reference: Tensor
+    values: Tensor
+
+
+@dataclass
+class Iteration:
+    """Attempts of one iteration.
+
+    Attributes:
+        groups: episodes by task, those to learn from.
+        rewards: of all attempts, also of groups that were dropped.
+        place: in the deck, after this iteration.
+        tried: groups attempted.
+    """
+
+    groups: list[list[Episode]]
+    rewards: list[float]
+    place: int
+    tried: int
+
+
+def samples_of(attempted: Attempted) -> Sequence[Sample]:
+    """The one sequence of an attempt."""
+    return (attempted.sample,)
+
+
+def joined(piece: Iterable[Any], name: str) -> Tensor:
+    """One tensor of all attempts of a piece, token after token."""
+    return torch.cat([getattr(attempted, name) for attempted in piece])
+
+
+@dataclass
+class Online:
+    """An online algorithm; `collect`, `credit` and `loss` are its own.
+
+    Attributes:
+        model: the policy.
+        tasks: ids of the tasks.
+        attempts: makes the attempts.
+        settings: of the algorithm.
+        temperature: that attempts are sampled at, and log-probabilities taken at.
+    """
+
+    model: Trainable
+    tasks: Sequence[str]
+    attempts: Attempts
+    settings: OnlineSettings
+    temperature: float
+    dtype: torch.dtype = torch.float32
+    figures: dict[str, float] = field(default_factory=dict)
+    _untrained: Untrained | None = None
+    _checked: bool = False
+    _ended: str = ""
+
+    def __post_init__(self) -> None:
+        self.steps = self.settings.iterations * self.settings.updates
+        self.every = self.settings.checkpoint * self.settings.updates
+        self.inputs = [list(self.tasks), self.temperature]
+
+    def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
+        """Keep hold of the untrained model where the divergence from it counts."""
+        self.dtype = dtype
+        self._untrained = Untrained(adapted) if self.settings.kl else None
+        return {}
+
+    def batches(self, records: Sequence[StepRecord]) -> Iterator[list[Attempted]]:
+        """Attempt, score, and hand the same batch out for each update of the iteration."""
+        place = int(records[-1].figures["place"]) if records else 0
+        self.model.forget()
+        iteration = self.collect(place)
+        self.model.forget()
+        if not iteration.groups:
+            if not records:
+                raise self.nothing(iteration)
+            self._ended = self.nothing(iteration).what
+            return iter(())
+        batch = self.credit(self._say(self._chosen(iteration)))
+        self.figures = {
+            "place": iteration.place,
+            "attempts": len(batch),
+            "untrainable": sum(map(len, iteration.groups)) - len(batch),
+            "groups": len(iteration.groups),
+            "tried": iteration.tried,
+            "reward": sum(iteration.rewards) / max(1, len(iteration.rewards)),
+        }
+        return iter([batch] * self.settings.updates)
+
+    def gradients(self, batch: list[Attempted]) -> Gradients:
+        """Add a batch's gradients."""
+        found: dict[str, float] = {}
+
+        def loss_of(piece: list[Attempted], _: Packed, said: Forward) -> Tensor:
+            loss, figures = self.loss(piece, said)
+            for name, value in figures.items():
+                found[name] = found.get(name, 0.0) + value
+            return loss
+
+        loss, read = accumulate(
+            self.model.module,
+            batch,
+            loss_of,
+            samples_of=samples_of,
+            tokens=token_limit(self.settings.micro_tokens, self.dtype),
+            dtype=self.dtype,
+            temperature=self.temperature,
+        )
+        tokens = sum(attempted.sample.trained for attempted in batch)
+        return Gradients(loss, tokens, read, self.figures | found)
+
+    def account(self, records: Sequence[StepRecord]) -> Account:
+        """The attempts learnt from; `tasks` counts those attempted."""
+        iterations = records[:: self.settings.updates]
+        place = int(records[-1].figures["place"]) if records else 0
+        tasks = {self._draw(i).task for i in range(place)}
+        samples = sum(int(record.figures["attempts"]) for record in iterations)
+        untrainable = sum(int(record.figures["untrainable"]) for record in iterations)
+        dropped = {"without tokens or too long": untrainable} if untrainable else {}
+        return Account(samples, len(tasks), dropped, self._ended)
+
+    def collect(self, place: int) -> Iteration:
+        """Make the attempts of one iteration, from this place of the deck on."""
+        drawn = [self._draw(place + i) for i in range(self.settings.tasks)]
+        groups = [usable(group) for group in self.attempts(drawn)]
+        rewards = [episode.reward for group in groups for episode in group]
+        return Iteration([g for g in groups if g], rewards, place + len(drawn), len(drawn))
+
+    def nothing(self, iteration: Iteration) -> StageError:
+        """What to say of an iteration without a group to learn from."""
+        return StageError(
+            f"the sandbox ended all attempts at {iteration.tried} tasks",
+            where="train",
+            fix="selfchallenge doctor shows what is wrong with the sandbox",
+        )
+
+    def credit(self, said: list[list[Said]]) -> list[Attempted]:
+        """Give each token its advantage and its weight, group by group."""
+        raise NotImplementedError
+
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
+        """A piece's part of the loss, and parts of figures that add up over the pieces."""
+        raise NotImplementedError
+
+    def look(self, said: Forward) -> tuple[Tensor, Tensor]:
+        """Log-probability and value of each token."""
+        return said.logprobs, torch.zeros_like(said.logprobs)
+
+    def corrected(self, weights: Tensor, said: Said) -> Tensor:
+        """Weights corrected for what sampling and training disagree about."""
+        sampled = said.old.new_tensor(said.sample.logprobs)
+        return weights * mismatch_weights(said.old, sampled, self.settings.mismatch)
+
+    def _draw(self, place: int) -> Draw:
+        return draw(self.tasks, place, self.settings.group, self.settings.seed)
+
+    def _chosen(self, iteration: Iteration) -> list[list[tuple[Sample, float]]]:
+        """The samples that can be trained, with their rewards, group by group."""
+        chosen: list[list[tuple[Sample, float]]] = []
+        dropped: Counter[str] = Counter()
+        for group in iteration.groups:
+            kept = []
+            for episode in group:
+                sample = sample_of(episode, self.settings.max_length)
+                if isinstance(sample, str):
+                    dropped[sample] += 1
+                else:
+                    kept.append((sample, episode.reward))
+            chosen.append(kept)
+        if not any(chosen):
+            reasons = "; ".join(f"{n} {why}" for why, n in dropped.items())
+            raise StageError(
+                f"none of the attempts can be trained: {reasons}",
+                where="train",
+                fix="use a local model, which shows its tokens, or raise max_length",
+            )
+        return chosen
+
+    def _say(self, groups: list[list[tuple[Sample, float]]]) -> list[list[Said]]:
+        """Score every sample before the update."""
+        samples = [sample for group in groups for sample, _ in group]
+        module = self.model.module
+        if not self._checked:
+            check_supported(module, samples)
+            self._checked = True
+        scored = self._evaluate(samples, self.look)
+        reference = [old for old, _ in scored]
+        if self._untrained is not None:
+            with self._untrained.in_use():
+                reference = [said for (said,) in self._evaluate(samples, _logprobs)]
+        flat = iter(zip(scored, reference, strict=True))
+        return [
+            [
+                Said(sample, reward, old, known, values)
+                for (sample, reward), ((old, values), known) in zip(group, flat, strict=False)
+            ]
+            for group in groups
+        ]
+
+    def _evaluate(
+        self, samples: Sequence[Sample], look: Callable[[Forward], Sequence[Tensor]]
+    ) -> list[tuple[Tensor, ...]]:
+        with training(self.model.module, self.dtype):
+            return evaluate(
+                self.model.module,
+                samples,
+                look,
+                tokens=token_limit(self.settings.micro_tokens, self.dtype),
+                dtype=self.dtype,
+                temperature=self.temperature,
+            )
+
+
+def usable(group: Iterable[Episode]) -> list[Episode]:
+    """The attempts that say something of the policy: not those that the sandbox ended."""
+    return [episode for episode in group if episode.stop is not StopReason.SANDBOX]
+
+
+def _logprobs(said: Forward) -> tuple[Tensor]:
+    return (said.logprobs,)

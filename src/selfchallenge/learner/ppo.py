@@ -1,0 +1,135 @@
+"""Proximal policy optimisation with program rewards over many turns (section 5.3).
+
+A small network on the last hidden states says how much reward is still to come before each sampled
+token, and how much better it came is the token's advantage (generalised advantage estimate). Time
+is counted in sampled tokens: an observation is part of the step from one to the next. The reward of
+the task is that of the last token, and each token pays for its divergence from the untrained model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfchallenge.learner.losses import (
+    clipped_surrogate,
+    gae,
+    kl_k1,
+    token_weights,
+    value_loss,
+    whiten,
+)
+from selfchallenge.learner.online import Attempted, Attempts, Online, Said, joined
+from selfchallenge.learner.settings import PpoSettings
+from selfchallenge.learner.step import Forward, resolve_precision
+from selfchallenge.learner.training import Progress, Trainable, Training, TrainingReport
+
+
+def train_ppo(
+    model: Trainable,
+    tasks: Sequence[str],
+    attempts: Attempts,
+    directory: Path,
+    settings: PpoSettings | None = None,
+    *,
+    temperature: float = 1.0,
+    progress: Progress | None = None,
+) -> TrainingReport:
+    """Learn from attempts, token by token; the model in memory is the trained one afterwards.
+
+    Args:
+        model: the executor, untrained.
+        tasks: ids of the tasks.
+        attempts: makes attempts with the model as it is.
+        directory: where adapter, tokenizer and `training.json` go; made whole in one rename. The
+            value head is of no use afterwards and is not kept.
+        settings: how to train.
+        temperature: that attempts are sampled at, above 0.
+        progress: called after each step of this call.
+
+    Raises:
+        StageError: no attempt can be trained, or the training diverged (the checkpoint is kept).
+        StorageError: the disk is full, or `directory` holds another training.
+    """
+    settings = settings or PpoSettings()
+    dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Ppo(model, tasks, attempts, settings, temperature)
+    return Training(model, directory, settings, algorithm, dtype).run(progress)
+
+
+@dataclass
+class Ppo(Online):
+    """Advantages from a value head, the clipped surrogate, and the value loss."""
+
+    settings: PpoSettings
+    _head: torch.nn.Linear | None = field(default=None, kw_only=True)
+
+    def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
+        """Make the value head, which expects nothing at first."""
+        super().begin(adapted, dtype)
+        width = self.model.module.get_output_embeddings().in_features
+        self._head = torch.nn.Linear(width, 1, device=self.model.module.device)
+        torch.nn.init.zeros_(self._head.weight)
+        torch.nn.init.zeros_(self._head.bias)
+        return {f"value_head.{name}": p for name, p in self._head.named_parameters()}
+
+    def look(self, said: Forward) -> tuple[Tensor, Tensor]:
+        """Log-probability and value of each token."""
+        return said.logprobs, self._values(said)
+
+    def credit(self, said: list[list[Said]]) -> list[Attempted]:
+        """Advantages and returns of each token of each attempt."""
+        settings, flat = self.settings, [one for group in said for one in group]
+        lengths = [one.sample.trained for one in flat]
+        owners = torch.arange(len(flat)).repeat_interleave(torch.tensor(lengths))
+        old, values = joined(flat, "old"), joined(flat, "values")
+        rewards = -settings.kl * kl_k1(old, joined(flat, "reference"))
+        ends = torch.tensor(lengths).cumsum(0) - 1
+        rewards[ends] += rewards.new_tensor([one.reward for one in flat])
+        advantages, returns = gae(rewards, values, lengths, settings.discount, settings.trace)
+        if settings.whiten:
+            advantages = whiten(advantages)
+        weights = token_weights(owners, len(flat), "dapo").to(old)
+        parts = (torch.split(tensor, lengths) for tensor in (advantages, returns, weights))
+        return [
+            Attempted(
+                sample=one.sample,
+                old=one.old,
+                reference=one.reference,
+                values=one.values,
+                advantages=advantage,
+                returns=came,
+                weights=self.corrected(weight, one),
+            )
+            for one, advantage, came, weight in zip(flat, *parts, strict=True)
+        ]
+
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
+        """The clipped surrogate and the value loss."""
+        settings, weights = self.settings, joined(piece, "weights")
+        clip = settings.clip_ratio
+        policy = clipped_surrogate(
+            said.logprobs, joined(piece, "old"), joined(piece, "advantages"), clip, clip
+        )
+        value = value_loss(
+            self._values(said),
+            joined(piece, "values"),
+            joined(piece, "returns"),
+            settings.clip_value,
+        )
+        divergence = kl_k1(said.logprobs, joined(piece, "reference"))
+        figures = {"value_loss": value, "kl": divergence}
+        loss = ((policy + settings.value * value) * weights).sum()
+        return loss, {n: float((f * weights).sum().detach()) for n, f in figures.items()}
+
+    def _values(self, said: Forward) -> Tensor:
+        if self._head is None:
+            raise RuntimeError("the value head is made by begin()")
+        with torch.autocast(said.states.device.type, enabled=False):
+            values: Tensor = self._head(said.states.float())[:, 0]
+        return values

@@ -1,0 +1,85 @@
+"""A teacher's attempts in the student's tokens (paper, equation 3).
+
+A teacher that shares the student's vocabulary has already spoken in its tokens, and they are taken
+as they were sampled. Any other teacher (another family, a server that shows no ids) is known by its
+text alone: its replies are put into the student's ids once, behind the conversation as the
+student's own chat template renders it, just as the student itself would meet it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from selfchallenge.episode import FIRST_REPLY, Episode, StopReason, Turn
+from selfchallenge.errors import ModelError
+from selfchallenge.executor.actions import parse_action
+from selfchallenge.models.base import Message, Prompt
+from selfchallenge.models.rendering import render
+
+
+def in_tokens_of(tokenizer: Any, episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes with ids of the student's vocabulary.
+
+    Args:
+        tokenizer: the student's, with a chat template.
+        episodes: the teacher's attempts.
+
+    Raises:
+        ModelError: the student has no chat template, or it refuses the conversation.
+    """
+    return [e if speaks(tokenizer, e) else _retold(tokenizer, e) for e in episodes]
+
+
+def speaks(tokenizer: Any, episode: Episode) -> bool:
+    """Whether the ids that were sampled mean the text that was said, in this vocabulary."""
+    sampled = [turn for turn in episode.turns if turn.logprobs]
+    return bool(sampled) and all(_means(tokenizer, turn) for turn in sampled)
+
+
+def _means(tokenizer: Any, turn: Turn) -> bool:
+    ids = list(turn.token_ids[len(turn.token_ids) - len(turn.logprobs) :])
+    if max(ids) >= len(tokenizer):
+        return False
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    return text.strip() == turn.content.strip()
+
+
+def _retold(tokenizer: Any, episode: Episode) -> Episode:
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise ModelError(
+            "the student has no chat template, so the teacher's replies cannot be put to it",
+            fix="use a student with a chat template, or a teacher with the student's vocabulary",
+        )
+    end = tokenizer.eos_token_id
+    first = int(episode.meta.get(FIRST_REPLY, 0))
+    turns: list[Turn] = []
+    context: tuple[int, ...] = ()
+    known = 0
+    for number, turn in enumerate(episode.turns):
+        if turn.role != "assistant" or number < first:
+            turns.append(turn.model_copy(update={"token_ids": (), "logprobs": ()}))
+            continue
+        messages = tuple(Message(t.role, t.content) for t in episode.turns[:number])
+        given = render(tokenizer, Prompt(messages, context=context, known=known), (end,))
+        said = tuple(tokenizer(turn.content, add_special_tokens=False).input_ids)
+        if _ended_itself(episode, number):
+            said = (*said, end)
+        # The probabilities of the teacher are not the student's; nothing that learns here asks.
+        turns.append(
+            turn.model_copy(
+                update={
+                    "token_ids": given[len(context) :] + said,
+                    "logprobs": (0.0,) * len(said),
+                }
+            )
+        )
+        context, known = given + said, number + 1
+    return episode.model_copy(update={"turns": tuple(turns)})
+
+
+def _ended_itself(episode: Episode, number: int) -> bool:
+    """A reply with an action ends with its block; an answer ends with the mark of the template."""
+    last = number == len(episode.turns) - 1
+    answered = last and episode.stop is StopReason.ANSWER
+    return answered and parse_action(episode.turns[number].content) is None

@@ -1,0 +1,360 @@
+"""One training from its inputs to its folder, whatever is minimised: the shell of every algorithm.
+
+An algorithm says how many steps there are, what each step's batch is and what its loss is; here is
+what all of them share: adapters or all weights, AdamW, checkpoints, and a folder that appears when
+it is complete. Every few steps the state goes to `model.partial/`; a training that was killed goes
+on from there and ends, on a CPU, with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from selfchallenge.errors import StorageError
+from selfchallenge.learner import adapters
+from selfchallenge.learner.checkpoints import load_state, publish, save_state
+from selfchallenge.learner.settings import StepSettings
+from selfchallenge.learner.step import training, update
+from selfchallenge.task import content_hash
+
+
+class Trainable(Protocol):
+    """What the learner needs of a model: `models.transformers.TransformersModel` has it."""
+
+    name: str
+    module: Any
+    tokenizer: Any
+
+    def forget(self) -> None:
+        """Drop everything computed with the weights as they were."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimiser step.
+
+    Attributes:
+        step: its number, from 1.
+        steps: how many there will be.
+        loss: of the batch before the step; for `rft` and `distill` the mean negative
+            log-likelihood of its sampled tokens.
+        tokens: sampled tokens trained in this step.
+        read: tokens that went through the model, shared beginnings once a forward pass.
+        norm: norm of the gradient before clipping.
+        learning_rate: the rate of this step.
+        seconds: wall time of this step, without the attempts made for it.
+        figures: what else the algorithm has to say of it.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    tokens: int
+    read: int
+    norm: float
+    learning_rate: float
+    seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did.
+
+    Attributes:
+        samples: how many samples were trained.
+        tasks: how many tasks they come from.
+        dropped: what was left out, by reason.
+        steps: the record of every optimiser step, of an earlier part of it too.
+        parameters: how many numbers were trained.
+        precision: what matrices were multiplied in.
+        seconds: wall time of all steps.
+        resumed: steps that were done before this call.
+        ended: why there were fewer steps than planned; empty when there were not.
+    """
+
+    samples: int
+    tasks: int
+    dropped: dict[str, int]
+    steps: tuple[StepRecord, ...]
+    parameters: int
+    precision: str
+    seconds: float
+    resumed: int = 0
+    ended: str = ""
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Loss of each step."""
+        return tuple(record.loss for record in self.steps)
+
+    @property
+    def tokens(self) -> int:
+        """Sampled tokens trained, each epoch counted."""
+        return sum(record.tokens for record in self.steps)
+
+
+Progress = Callable[[StepRecord], None]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What came of computing a batch's gradients.
+
+    Attributes:
+        loss: of the batch.
+        tokens: sampled tokens trained.
+        read: tokens that went through the model.
+        figures: what else there is to say.
+    """
+
+    loss: float
+    tokens: int
+    read: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was learnt from: samples, their tasks, what was left out and why, why it ended early."""
+
+    samples: int
+    tasks: int
+    dropped: Mapping[str, int]
+    ended: str = ""
+
+
+class Algorithm(Protocol):
+    """What is minimised, step by step.
+
+    Attributes:
+        steps: how many there are.
+        every: steps between two checkpoints.
+        inputs: plain values that decide the result, besides model and settings.
+    """
+
+    steps: int
+    every: int
+    inputs: Any
+
+    def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
+        """Look at the model before its first step; parameters to be trained beside the model's.
+
+        A checkpoint is loaded after this.
+        """
+        ...
+
+    def batches(self, records: Sequence[StepRecord]) -> Iterator[Any]:
+        """The batches of the next steps, some or all that are left; none ends the training."""
+        ...
+
+    def gradients(self, batch: Any) -> Gradients:
+        """Add a batch's gradients to the parameters; called within `step.training`."""
+        ...
+
+    def account(self, records: Sequence[StepRecord]) -> Account:
+        """What was learnt from in these steps."""
+        ...
+
+
+@dataclass
+class Training:
+    """An algorithm at work on a model.
+
+    Attributes:
+        model: the executor, untrained; trained in memory afterwards.
+        directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
+        settings: of the algorithm.
+        algorithm: what is minimised.
+        dtype: what matrices are multiplied in.
+    """
+
+    model: Trainable
+    directory: Path
+    settings: StepSettings
+    algorithm: Algorithm
+    dtype: torch.dtype
+    records: list[StepRecord] = field(default_factory=list)
+    resumed: int = 0
+
+    @property
+    def state_file(self) -> Path:
+        """The checkpoint."""
+        return self.directory.with_name(self.directory.name + ".partial") / "state.pt"
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything that decides the result."""
+        inputs = [asdict(self.settings), self.algorithm.inputs]
+        return content_hash([self.model.name, str(self.dtype), *inputs])
+
+    def run(self, progress: Progress | None = None) -> TrainingReport:
+        """Train, go on with a training, or load a finished one; the model in memory is the result.
+
+        Raises:
+            StageError: the training diverged, or there is nothing to learn from; the checkpoint is
+                kept and the model in memory as it was.
+            StorageError: the disk is full, or `directory` holds another training.
+        """
+        self.model.forget()
+        if self.directory.exists():
+            return self._load()
+        return self._train(progress or (lambda _: None))
+
+    def _load(self) -> TrainingReport:
+        """Take over what an earlier call finished."""
+        done = _read_report(self.directory)
+        if done.pop("fingerprint") != self.fingerprint:
+            raise StorageError(
+                "the folder holds a model that was trained on other episodes or otherwise",
+                where=str(self.directory),
+                fix="remove the folder, or choose another one",
+            )
+        adapters.restore(self.model.module, self.directory)
+        self.model.forget()
+        shutil.rmtree(self.state_file.parent, ignore_errors=True)
+        records = tuple(StepRecord(**record) for record in done.pop("steps"))
+        return TrainingReport(**done | {"steps": records, "resumed": len(records)})
+
+    def _train(self, progress: Progress) -> TrainingReport:
+        settings, module = self.settings, self.model.module
+        adapted = adapters.attach(
+            module, self.model.name, settings.rank, settings.alpha, settings.seed
+        )
+        with _detached_on_error(adapted):
+            own = adapters.trained_parameters(adapted)
+            beside = self.algorithm.begin(adapted, self.dtype)
+            groups: list[dict[str, Any]] = [{"params": list(own.values())}]
+            if beside:
+                groups.append({"params": list(beside.values()), "scale": self._scale()})
+            optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+            self._resume(own | beside, optimizer)
+            done = -1
+            while done < len(self.records) < self.algorithm.steps:
+                done = len(self.records)
+                batches = self.algorithm.batches(self.records)
+                with training(module, self.dtype):
+                    self._steps(batches, own | beside, optimizer, progress)
+            report = self._report(sum(p.numel() for p in own.values()))
+            publish(self.directory, lambda folder: self._write(folder, adapted, report))
+        adapters.settle(adapted)
+        self.model.forget()
+        shutil.rmtree(self.state_file.parent, ignore_errors=True)
+        return report
+
+    def _scale(self) -> float:
+        rate: float = getattr(self.settings, "value_learning_rate", self.settings.learning_rate)
+        return rate / self.settings.learning_rate
+
+    def _steps(
+        self,
+        batches: Iterator[Any],
+        parameters: dict[str, torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> None:
+        algorithm = self.algorithm
+        for batch in batches:
+            self.records.append(self._step(optimizer, batch))
+            progress(self.records[-1])
+            done = len(self.records)
+            if done % algorithm.every == 0 and done < algorithm.steps:
+                self._save(parameters, optimizer)
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Any) -> StepRecord:
+        settings, number, start = self.settings, len(self.records), time.perf_counter()
+        rate = settings.learning_rate * min(1.0, (number + 1) / max(1, settings.warmup))
+        # Dropout must not depend on what ran before, or a resumed training differs.
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed + number)
+            found = self.algorithm.gradients(batch)
+        norm = update(optimizer, rate, settings.clip, found.loss)
+        return StepRecord(
+            step=number + 1,
+            steps=self.algorithm.steps,
+            loss=found.loss,
+            tokens=found.tokens,
+            read=found.read,
+            norm=norm,
+            learning_rate=rate,
+            seconds=time.perf_counter() - start,
+            figures=found.figures,
+        )
+
+    def _save(
+        self, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        state = {
+            "fingerprint": self.fingerprint,
+            "weights": {name: p.detach() for name, p in parameters.items()},
+            "optimizer": optimizer.state_dict(),
+            "records": [asdict(record) for record in self.records],
+        }
+        save_state(self.state_file, state)
+
+    def _resume(
+        self, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Go back to the last checkpoint; one of other inputs is of no use and is ignored."""
+        state = load_state(self.state_file)
+        if state is None or state["fingerprint"] != self.fingerprint:
+            return
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(state["weights"][name])
+        optimizer.load_state_dict(state["optimizer"])
+        self.records = [StepRecord(**record) for record in state["records"]]
+        self.resumed = len(self.records)
+
+    def _report(self, parameters: int) -> TrainingReport:
+        account = self.algorithm.account(self.records)
+        return TrainingReport(
+            samples=account.samples,
+            tasks=account.tasks,
+            dropped=dict(account.dropped),
+            steps=tuple(self.records),
+            parameters=parameters,
+            precision=str(self.dtype).removeprefix("torch."),
+            seconds=sum(record.seconds for record in self.records),
+            resumed=self.resumed,
+            ended=account.ended,
+        )
+
+    def _write(self, folder: Path, adapted: Any, report: TrainingReport) -> None:
+        adapters.save(adapted, folder)
+        self.model.tokenizer.save_pretrained(folder)
+        content = {"fingerprint": self.fingerprint, **asdict(report)}
+        (folder / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def _detached_on_error(adapted: Any) -> Iterator[None]:
+    """Give an unfinished training's model back without its adapters."""
+    try:
+        yield
+    except BaseException:
+        adapters.detach(adapted)
+        raise
+
+
+def _read_report(directory: Path) -> dict[str, Any]:
+    path = directory / "training.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"the folder is no finished training: {error}",
+            where=str(directory),
+            fix="remove the folder, or choose another one",
+        ) from error
+    return content

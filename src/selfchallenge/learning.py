@@ -1,0 +1,213 @@
+"""The stages that learn: attempts at the accepted tasks, and the algorithm that learns from them.
+
+Offline algorithms (`rft`, `distill`, `dpo`) learn from attempts made beforehand; online ones
+(`grpo`, `ppo`) make their attempts as they go, with the policy as it is by then. Every attempt is a
+line of `episodes.jsonl`, and what is owed is found by comparing keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.environments.base import Environment
+from selfchallenge.episode import HINTED, Episode
+from selfchallenge.errors import StageError
+from selfchallenge.executor.agent import Assignment
+from selfchallenge.executor.batch import rollout
+from selfchallenge.manifest import RunSettings
+from selfchallenge.models.base import Model
+from selfchallenge.progress import Stage, Watch
+from selfchallenge.quality.difficulty import in_band, pass_rates
+from selfchallenge.roles import Roles
+from selfchallenge.runs.cost import Tick, timed
+from selfchallenge.runs.store import RunDirectory, RunFiles
+from selfchallenge.sandbox.host import Sandbox
+from selfchallenge.task import CodeAsTask, Verdict
+
+if TYPE_CHECKING:
+    from selfchallenge.learner.online import Draw
+    from selfchallenge.learner.training import StepRecord, TrainingReport
+
+Pairs = Sequence[tuple[CodeAsTask, Verdict]]
+"""Accepted tasks with their verdicts."""
+
+ONLINE = ("grpo", "ppo")
+"""Algorithms that make their attempts as they learn."""
+
+MASTERED = 0.5
+"""Pass rate from which on a task counts as covered when the next round's tasks are aimed."""
+
+
+@dataclass
+class Learning:
+    """Rolls out and learns in a run directory."""
+
+    run: RunDirectory
+    environment: type[Environment]
+    sandbox: Sandbox
+    settings: RunSettings
+    watch: Watch
+    roles: Roles
+    pairs: Callable[[], Pairs]
+
+    def roll_out(self) -> None:
+        """Attempt every task several times; episodes are what the learner reads.
+
+        Tasks that no attempt solved are then attempted with their example solution in view, when
+        the settings ask for it. An online algorithm makes its attempts itself.
+        """
+        if self.settings.algorithm in ONLINE:
+            self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
+            return
+        pairs = self.pairs()
+        plain, hinted = self.settings.rollouts, self.settings.hinted
+        self._stage("rollouts", [self._assign(pair, n) for n in range(plain) for pair in pairs])
+        solved = {e.task for e in self._episodes() if e.reward == 1.0 and not e.meta.get(HINTED)}
+        unsolved = [pair for pair in pairs if pair[0].id not in solved]
+        again = range(plain, plain + hinted)
+        self._stage(
+            "hinted rollouts",
+            [self._assign(pair, n, hinted=True) for n in again for pair in unsolved],
+        )
+
+    def train(self) -> None:
+        """Learn from the attempts; `model/` appears when it is complete."""
+        directory = self.run.path / "model"
+        if directory.exists():
+            return
+        stage: Stage | None = None
+        with timed(self.run, "train") as tick:
+
+            def progress(record: StepRecord) -> None:
+                nonlocal stage
+                stage = stage or self.watch.stage("training", record.steps, record.step - 1)
+                tick()
+                stage.update(record.step, f"loss {record.loss:.3f}")
+
+            report = self._learn(directory, progress, tick)
+        self.roles.trained()
+        left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
+        steps = len(report.steps)
+        self.watch.say(f"trained on {report.samples} attempts in {steps} steps{left_out}")
+        if report.ended:
+            self.watch.say(f"training ended early: {report.ended}")
+
+    def _learn(
+        self, directory: Path, progress: Callable[[StepRecord], None], tick: Tick
+    ) -> TrainingReport:
+        from selfchallenge.learner import dpo, grpo, ppo, rft, teaching  # noqa: PLC0415 - torch
+
+        model, algorithm = self.roles.trainable(), self.settings.algorithm
+        if algorithm in ONLINE:
+            pairs = self.pairs()
+            tasks = [task.id for task, _ in pairs]
+            online = grpo.train_grpo if algorithm == "grpo" else ppo.train_ppo
+            return online(
+                model,
+                tasks,
+                self._maker(pairs, tick),
+                directory,
+                self._seeded(algorithm),
+                temperature=self.settings.temperature,
+                progress=progress,
+            )
+        episodes = self._within_band(self._episodes())
+        if algorithm == "dpo":
+            return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
+        if algorithm == "distill":
+            taught = teaching.in_tokens_of(model.tokenizer, episodes)
+            return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
+        return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
+
+    def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
+        """Makes the attempts that an online algorithm asks for, with the model as it is by then."""
+        known = {task.id: (task, verdict) for task, verdict in pairs}
+        recorded = {episode.key: episode for episode in self._episodes()}
+        executor = self.roles.attempting([task for task, _ in pairs])
+
+        def make(draws: Sequence[Draw]) -> list[list[Episode]]:
+            groups = [
+                [self._assign(known[d.task], n) for n in range(d.first, d.first + d.count)]
+                for d in draws
+            ]
+            owed = [a for group in groups for a in group if _key(a) not in recorded]
+            for episode in self._attempts(executor, owed, tick):
+                recorded[episode.key] = episode
+            return [[recorded[_key(a)] for a in group] for group in groups]
+
+        return make
+
+    def _within_band(self, episodes: list[Episode]) -> list[Episode]:
+        """The episodes of tasks that are neither too hard nor too easy for who attempted them."""
+        hardest, easiest = self.settings.quality.hardest, self.settings.quality.easiest
+        within = in_band(episodes, hardest, easiest)
+        if episodes and not within:
+            raise StageError(
+                f"no task has a pass rate between {hardest} and {easiest}",
+                where="train",
+                fix="widen the band (quality.hardest, quality.easiest), or ask for other tasks",
+            )
+        return within
+
+    def _seeded(self, group: str) -> Any:
+        """An algorithm's settings, with the seed of the run in theirs."""
+        own = getattr(self.settings, group)
+        return dataclasses.replace(own, seed=own.seed + self.settings.seed)
+
+    def _episodes(self) -> list[Episode]:
+        return self.run.read("episodes.jsonl", Episode)
+
+    def _assign(
+        self, pair: tuple[CodeAsTask, Verdict], attempt: int, *, hinted: bool = False
+    ) -> Assignment:
+        task, verdict = pair
+        text = "/".join(map(str, (self.settings.seed, "rollout", task.id, attempt)))
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
+        return Assignment(task, verdict, attempt, seed, hinted=hinted)
+
+    def _stage(self, name: str, assignments: Sequence[Assignment]) -> None:
+        """Make the attempts that are owed."""
+        episodes = {e.key: e for e in self._episodes()}
+        done = [episodes[key] for a in assignments if (key := _key(a)) in episodes]
+        owed = [a for a in assignments if _key(a) not in episodes]
+        if not owed:
+            return
+        stage = self.watch.stage(name, len(assignments), len(done))
+        count, successes = len(done), sum(e.reward == 1.0 for e in done)
+        model = self.roles.attempting([a.task for a in assignments])
+        with timed(self.run, "rollout") as tick:
+            for episode in self._attempts(model, owed, tick):
+                count, successes = count + 1, successes + (episode.reward == 1.0)
+                stage.update(count, f"{successes} successes")
+
+    def _attempts(self, model: Model, owed: Iterable[Assignment], tick: Tick) -> Iterable[Episode]:
+        """Make attempts, write each down, and hand it on."""
+        for episode in rollout(
+            model,
+            owed,
+            self.environment,
+            self.sandbox,
+            settings=self.settings.agent,
+            temperature=self.settings.temperature,
+            batch=self.settings.batch,
+        ):
+            self.run.append("episodes.jsonl", episode)
+            tick(episode.completion_tokens)
+            yield episode
+
+
+def mastered(run: RunFiles) -> list[Candidate]:
+    """The candidates of a run whose tasks its executor solved at least every other time."""
+    rates = pass_rates(run.read("episodes.jsonl", Episode))
+    candidates = run.read("candidates.jsonl", Candidate)
+    return [c for c in candidates if c.task and rates.get(c.task.id, 0.0) >= MASTERED]
+
+
+def _key(assignment: Assignment) -> str:
+    return f"train/{assignment.task.id}/{assignment.attempt}"

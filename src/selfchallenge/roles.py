@@ -1,0 +1,103 @@
+"""Who plays which role in a run: challenger, executor, teacher, and the model that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from selfchallenge.challenger.double import scripted_challenger
+from selfchallenge.errors import StageError
+from selfchallenge.executor.oracle import oracle
+from selfchallenge.manifest import RunSettings
+from selfchallenge.models.base import Model
+from selfchallenge.models.loading import load_model
+from selfchallenge.progress import Watch
+from selfchallenge.task import CodeAsTask
+
+if TYPE_CHECKING:
+    from selfchallenge.learner.training import Trainable
+
+SKILLS = {"scripted:oracle": 1.0, "scripted:half": 0.5}
+"""Scripted executors that know the tasks, by the share of attempts that they solve."""
+
+
+@dataclass
+class Roles:
+    """The models of a run, loaded when they are first needed and kept.
+
+    Attributes:
+        settings: of the run.
+        folder: where the trained model lies, once there is one.
+        watch: who is told.
+    """
+
+    settings: RunSettings
+    folder: Path
+    watch: Watch
+    _models: dict[str, Model] = field(default_factory=dict)
+    _trained: bool = False
+
+    def challenger(self) -> Model:
+        """Who writes the tasks."""
+        return self._load(self.settings.challenger_model or self.settings.model)
+
+    def executor(self, tasks: Sequence[CodeAsTask]) -> Model:
+        """Who attempts the tasks; a scripted one knows these."""
+        return self._agent(self.settings.model, tasks)
+
+    def attempting(self, tasks: Sequence[CodeAsTask]) -> Model:
+        """Who makes the attempts to be learnt from: the teacher if there is one."""
+        return self._agent(self.settings.teacher_model or self.settings.model, tasks)
+
+    def trainable(self) -> Trainable:
+        """The executor as the learner needs it; a scripted one is stood in for by a tiny model.
+
+        Raises:
+            StageError: the model is served elsewhere.
+        """
+        teacher = self._models.pop(self.settings.teacher_model, None)
+        if teacher is not None:  # its memory is needed now
+            teacher.close()
+        if self.settings.model.startswith("scripted:"):
+            from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
+
+            self.watch.say("a scripted executor has no weights: a tiny random model is trained")
+            return tiny_model()
+        model = self._load(self.settings.model)
+        if not hasattr(model, "module"):
+            raise StageError(
+                f"model {model.name} is served elsewhere and cannot be trained here",
+                fix="give a local --model, or train from episodes.jsonl with your own trainer",
+            )
+        return cast("Trainable", model)
+
+    def trained(self) -> None:
+        """The model in memory is the trained one from now on."""
+        self._trained = True
+
+    def after(self, tasks: Sequence[CodeAsTask]) -> Model:
+        """The trained executor: the one in memory, or the adapter that an earlier process left."""
+        if self._trained or self.settings.model.startswith("scripted:"):
+            return self.executor(tasks)
+        self._models.pop(self.settings.model, None)
+        return self._load(str(self.folder))
+
+    def close(self) -> None:
+        """Give the models back."""
+        for model in self._models.values():
+            model.close()
+
+    def _agent(self, spec: str, tasks: Sequence[CodeAsTask]) -> Model:
+        if spec in SKILLS:
+            return oracle(tasks, name=spec, skill=SKILLS[spec])
+        return self._load(spec)
+
+    def _load(self, spec: str) -> Model:
+        if spec == "scripted:challenger":
+            return scripted_challenger()
+        if spec not in self._models:
+            self.watch.say(f"loading model {spec}")
+            self._models[spec] = load_model(spec, say=self.watch.say)
+        return self._models[spec]

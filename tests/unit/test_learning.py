@@ -1,0 +1,120 @@
+"""The stages that learn, through the whole loop on the toy and scripted models."""
+
+import json
+
+import pytest
+
+from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.pipeline import open_loop, run_loop
+from selfchallenge.settings import overlay, preset
+
+pytest.importorskip("torch")
+
+
+def settings(**changes):
+    small = {"tasks": 3, "candidates": 12}
+    return overlay(preset("smoke"), small | changes)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_teacher_makes_the_attempts_and_the_student_is_measured(tmp_path):
+    asked = settings(algorithm="distill", teacher_model="scripted:half", rollouts=4)
+    summary = run_loop("library", tmp_path, asked)
+    episodes = lines(tmp_path / "episodes.jsonl")
+    assert {e["model"] for e in episodes} == {"scripted:half"}
+    assert {e["reward"] for e in episodes} == {0.0, 1.0}
+    assert {e["model"] for e in lines(tmp_path / "scores.jsonl")} == {
+        "scripted:oracle",
+        "scripted:idle",
+    }
+    trained = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert 0 < trained["samples"] <= len(episodes)
+    assert summary["algorithm"] == "distill"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"algorithm": "distill"}, "--teacher-model"),
+        ({"teacher_model": "scripted:half"}, "--algorithm distill"),
+        ({"rft": {"only_success": True}}, "--algorithm distill"),
+    ],
+)
+def test_a_teacher_and_distillation_go_together(tmp_path, changes, fix):
+    with pytest.raises(UsageError) as error:
+        run_loop("library", tmp_path / "run", settings(**changes))
+    assert fix in error.value.fix
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unreachable_teacher_is_named_and_the_tasks_are_kept(tmp_path, monkeypatch):
+    from selfchallenge import roles
+    from selfchallenge.models.openai import OpenAIModel
+
+    def load(spec, **_):
+        if spec.startswith("openai:"):
+            return OpenAIModel("big", "http://127.0.0.1:9/v1", retries=0)
+        raise AssertionError(spec)
+
+    monkeypatch.setattr(roles, "load_model", load)
+    asked = settings(algorithm="distill", teacher_model="openai:big@http://127.0.0.1:9/v1")
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.challenge()
+        with pytest.raises(ModelError, match="cannot reach the server") as error:
+            loop.roll_out()
+    assert "start the server" in error.value.fix
+    assert len(lines(tmp_path / "tasks.jsonl")) == 3
+    assert not (tmp_path / "episodes.jsonl").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "grpo", "ppo"])
+def test_every_algorithm_goes_through_the_whole_loop(tmp_path, algorithm):
+    asked = settings(algorithm=algorithm, model="scripted:half", rollouts=4)
+    summary = run_loop("library", tmp_path, asked)
+    trained = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert summary["algorithm"] == algorithm
+    assert summary["after"]["n"] == summary["before"]["n"] > 0
+    assert trained["samples"] > 0
+    assert trained["steps"]
+    keys = [f"{e['phase']}/{e['task']}/{e['attempt']}" for e in lines(tmp_path / "episodes.jsonl")]
+    assert len(keys) == len(set(keys)) >= trained["samples"]
+
+
+def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
+    asked = settings(algorithm="ppo", model="scripted:half")
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.challenge()
+        made = loop._learning._attempts
+
+        def few(model, owed, tick):
+            for number, episode in enumerate(made(model, owed, tick)):
+                yield episode
+                if number == 4:
+                    raise KeyboardInterrupt
+
+        loop._learning._attempts = few
+        with pytest.raises(KeyboardInterrupt):
+            loop.train()
+    first = lines(tmp_path / "episodes.jsonl")
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.train()
+    episodes = lines(tmp_path / "episodes.jsonl")
+    assert episodes[: len(first)] == first
+    assert len(episodes) == 2 * 3 * 4
+    assert len({(e["task"], e["attempt"]) for e in episodes}) == len(episodes)
+
+
+def test_attempts_that_do_not_differ_cannot_be_compared(tmp_path):
+    with pytest.raises(UsageError, match="greedy") as error:
+        run_loop("library", tmp_path / "run", settings(algorithm="grpo", temperature=0.0))
+    assert "temperature" in error.value.fix
+
+
+def test_online_algorithms_make_no_attempts_beforehand(tmp_path):
+    with open_loop("library", tmp_path, settings(algorithm="grpo")) as loop:
+        loop.challenge()
+        loop.roll_out()
+    assert not (tmp_path / "episodes.jsonl").exists()

@@ -1,0 +1,104 @@
+"""Several rounds: whose model attempts, who writes, what is aimed at, and what is resumed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfchallenge.episode import Episode, StopReason
+from selfchallenge.errors import StageError, UsageError
+from selfchallenge.learning import mastered
+from selfchallenge.pipeline import open_loop, run_loop
+from selfchallenge.quality.difficulty import pass_rates
+from selfchallenge.rounds import EASIEST, round_settings, run_rounds
+from selfchallenge.runs.store import RunFiles
+from selfchallenge.settings import overlay, preset
+
+pytest.importorskip("torch")
+
+
+def settings(**changes):
+    small = {"tasks": 3, "candidates": 12, "model": "scripted:half", "rollouts": 4}
+    return overlay(preset("smoke"), small | changes)
+
+
+def ids(run):
+    return [json.loads(line)["id"] for line in (run / "tasks.jsonl").read_text().splitlines()]
+
+
+def test_each_round_is_a_run_with_new_tasks_and_the_same_command_repeats_none(tmp_path):
+    summaries = run_rounds("library", tmp_path, settings(), 2)
+    assert len(summaries) == 2
+    first, second = tmp_path / "round-1", tmp_path / "round-2"
+    assert len(ids(first)) == len(ids(second)) == 3
+    assert not set(ids(first)) & set(ids(second))
+    assert (second / "model" / "adapter_model.safetensors").exists()
+    before = (second / "episodes.jsonl").read_bytes()
+    assert run_rounds("library", tmp_path, settings(), 2) == summaries
+    assert (second / "episodes.jsonl").read_bytes() == before
+
+
+def test_the_executor_is_the_model_of_the_round_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = overlay(preset("laptop"), {"seed": 5})
+    out, before = Path("runs/x"), tmp_path / "runs" / "x" / "round-2"
+    assert round_settings(base, out, 1, "latest") == base
+    fixed, latest = (round_settings(base, out, 3, who) for who in ("fixed", "latest"))
+    assert fixed.model == latest.model == str(before / "model")
+    assert (fixed.challenger_model, latest.challenger_model) == ("default", fixed.model)
+    assert (fixed.seed, fixed.aimed_at) == (7, str(before))
+    assert fixed.quality.easiest == EASIEST
+
+
+def test_what_is_mastered_counts_as_covered(tmp_path):
+    run_loop("library", tmp_path / "one", settings())
+    run = RunFiles.view(tmp_path / "one")
+    rates = pass_rates(run.read("episodes.jsonl", Episode))
+    covered = {candidate.task.id for candidate in mastered(run)}
+    assert covered == {task for task, rate in rates.items() if rate >= 0.5}
+    after = settings(aimed_at=str(tmp_path / "one"), seed=1)
+    with open_loop("library", tmp_path / "two", after) as loop:
+        assert loop._before is not None
+        seen = loop._seen
+        for task in run.read("tasks.jsonl"):
+            assert task["id"] in ids(tmp_path / "one")
+        assert seen is loop._seen
+
+
+def episode(task, attempt, reward, **meta):
+    return Episode(
+        phase="train",
+        task=task,
+        attempt=attempt,
+        model="m",
+        seed=0,
+        turns=(),
+        stop=StopReason.ANSWER,
+        reward=reward,
+        passed=bool(reward),
+        meta=meta,
+    )
+
+
+def test_pass_rates_leave_hinted_attempts_out():
+    episodes = [episode("a", 0, 1.0), episode("a", 1, 0.0), episode("a", 2, 1.0, hinted=True)]
+    assert pass_rates(episodes) == {"a": 0.5}
+
+
+def test_tasks_outside_the_band_are_not_learnt_from(tmp_path):
+    asked = settings(quality={"hardest": 0.2, "easiest": 0.8})
+    with open_loop("library", tmp_path, asked) as loop:
+        learning = loop._learning
+        mixed = [episode("a", n, float(n)) for n in range(2)]
+        easy = [episode("b", n, 1.0) for n in range(2)]
+        hard = [episode("c", n, 0.0) for n in range(2)]
+        assert learning._within_band([*mixed, *easy, *hard]) == mixed
+        with pytest.raises(StageError, match="no task has a pass rate") as error:
+            learning._within_band([*easy, *hard])
+    assert "quality.easiest" in error.value.fix
+
+
+def test_the_folder_of_a_single_run_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="single run"):
+        run_rounds("library", tmp_path, settings(), 2)
