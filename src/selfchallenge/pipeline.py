@@ -37,7 +37,7 @@ from selfchallenge.executor.oracle import idle, oracle
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
-from selfchallenge.progress import Silent, Watch
+from selfchallenge.progress import Silent, Watch, counted
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
 from selfchallenge.report.page import write_report
@@ -193,7 +193,8 @@ class Loop:
 
     def train(self) -> None:
         """Learn from the verified successes; `model/` appears when it is complete."""
-        if (self.run.path / "model").exists():
+        folder = self.run.path / "model"
+        if folder.exists():
             return
         from selfchallenge.learner.rft import train_rft  # noqa: PLC0415 - loads torch
 
@@ -208,11 +209,10 @@ class Loop:
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
 
-            report = train_rft(
-                model, episodes, self.run.path / "model", self.settings.rft, progress
-            )
+            report = train_rft(model, episodes, folder, self.settings.rft, progress)
         self._trained = True
-        self.watch.say(f"trained on {report.samples} successes in {len(report.steps)} steps")
+        steps = counted(len(report.steps), "step")
+        self.watch.say(f"trained on {report.samples} successes in {steps}")
 
     def measure(self, phase: str) -> None:
         """Score the executor on the held-out tasks, and once what doing nothing scores."""

@@ -35,3 +35,12 @@ class Candidate(Record):
     flow: str = "none"
     tokens: int = 0
     seconds: float = 0.0
+
+
+def with_costs(candidate: Candidate, tokens: int, seconds: float) -> Candidate:
+    """The candidate with what writing it cost, also in the `meta` of its task."""
+    costs = {"tokens": tokens, "seconds": seconds}
+    task = candidate.task
+    if task is not None:
+        task = task.model_copy(update={"meta": {**task.meta, **costs}})
+    return candidate.model_copy(update={"task": task, **costs})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.challenger.candidate import Candidate, with_costs
 from selfchallenge.challenger.prompts import render
 from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import (
@@ -90,16 +90,15 @@ class PaperWriter:
             talk.hear(
                 render("paper_revise.md.j2", check=rejected.name, evidence=rejected.evidence[-800:])
             )
-        return Candidate(
+        candidate = Candidate(
             candidate=number,
             seed=seed,
             task=task,
             failed=failed or None,
             evidence=evidence if task is None else "",
             writer="paper",
-            tokens=talk.tokens,
-            seconds=round(time.perf_counter() - started, 3),
         )
+        return with_costs(candidate, talk.tokens, round(time.perf_counter() - started, 3))
 
     def _explore(self, talk: _Talk, seed: str | None) -> None:
         tools = describe_tools(self.environment, seed)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from selfchallenge.challenger.book import PhraseBook
-from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.challenger.candidate import Candidate, with_costs
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
 from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
@@ -104,8 +104,7 @@ class StagedWriter:
         tokens = phrasing.tokens // len(starts)
         share = round((time.perf_counter() - started) / len(starts), 3)
         for candidate in candidates:
-            costs = {"seconds": share, "tokens": candidate.tokens + tokens}
-            yield candidate.model_copy(update=costs)
+            yield with_costs(candidate, candidate.tokens + tokens, share)
 
     def _complete(self, e: Exploration) -> tuple[Candidate, Draft | None]:
         """Everything after the exploration: answer, verifier, failures, instruction."""

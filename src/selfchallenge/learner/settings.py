@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from selfchallenge.errors import UsageError
 
@@ -52,8 +52,3 @@ class RftSettings:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.rank < 0 or self.warmup < 0:
             raise UsageError("rank and warmup cannot be negative")
-
-    @classmethod
-    def paper(cls) -> Self:
-        """The paper's: all weights of an 8B model, learning rate 1e-5, batch 8, 6 epochs."""
-        return cls(epochs=6, batch=8, learning_rate=1e-5, rank=0, max_length=16384)
