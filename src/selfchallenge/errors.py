@@ -69,6 +69,10 @@ class ModelError(SelfChallengeError):
     """A model could not be found, loaded or reached."""
 
 
+class FetchError(ModelError):
+    """The weights of a model are not here and cannot be fetched."""
+
+
 class MissingExtraError(ModelError):
     """An optional dependency is not installed; `fix` is its pip command."""
 

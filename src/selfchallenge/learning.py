@@ -22,7 +22,7 @@ from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
-from selfchallenge.progress import Stage, Watch
+from selfchallenge.progress import Stage, Watch, counted
 from selfchallenge.quality.difficulty import in_band, pass_rates
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import Tick, timed
@@ -93,8 +93,8 @@ class Learning:
             report = self._learn(directory, progress, tick)
         self.roles.trained()
         left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
-        steps = len(report.steps)
-        self.watch.say(f"trained on {report.samples} attempts in {steps} steps{left_out}")
+        steps = counted(len(report.steps), "step")
+        self.watch.say(f"trained on {report.samples} attempts in {steps}{left_out}")
         if report.ended:
             self.watch.say(f"training ended early: {report.ended}")
 

@@ -132,6 +132,11 @@ def watch() -> Iterator[Watch]:
         yield Bars(progress)
 
 
+def counted(number: int, word: str) -> str:
+    """A number with its word: `1 step`, `2 steps`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from selfchallenge.episode import Episode, StopReason, Turn
-from selfchallenge.errors import ModelError
+from selfchallenge.errors import FetchError
 from selfchallenge.learner.packing import pack
 from selfchallenge.learner.rft import RftSettings, train_rft
 from selfchallenge.learner.samples import samples_from
 from selfchallenge.learner.step import sequence_logprobs, training
 from selfchallenge.models.base import Message, Prompt, Sampling
 from selfchallenge.models.loading import load_model
+from selfchallenge.models.weights import default_weights
 
 SYSTEM = Message("system", "You answer with one line of Python. " + "Be brief and exact. " * 12)
 QUESTIONS = ("Print the sum of 2 and 3.", "Print the length of 'abc'.")
@@ -19,9 +20,10 @@ QUESTIONS = ("Print the sum of 2 and 3.", "Print the length of 'abc'.")
 @pytest.fixture(scope="module")
 def model():
     try:
-        model = load_model("default")
-    except ModelError as error:
+        default_weights()
+    except FetchError as error:
         pytest.skip(f"the weights of the default model cannot be had: {error}")
+    model = load_model("default")
     yield model
     model.close()
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from selfchallenge import progress
-from selfchallenge.progress import Bars, Lines, Silent
+from selfchallenge.progress import Bars, Lines, Silent, counted
 
 
 @pytest.fixture
@@ -60,3 +60,7 @@ def test_bars_tell_the_time_left_from_what_was_done_now():
 
 def test_silence():
     assert Silent().stage("score", 3, 1).update(2) is None
+
+
+def test_one_is_not_many():
+    assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]

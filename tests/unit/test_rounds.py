@@ -7,12 +7,14 @@ import pytest
 
 from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import StageError, UsageError
+from selfchallenge.intake import Intake
 from selfchallenge.learning import mastered
 from selfchallenge.pipeline import open_loop, run_loop
 from selfchallenge.quality.difficulty import pass_rates
 from selfchallenge.rounds import EASIEST, round_settings, run_rounds
 from selfchallenge.runs.store import RunFiles
 from selfchallenge.settings import overlay, preset
+from selfchallenge.task import CodeAsTask
 
 pytest.importorskip("torch")
 
@@ -58,11 +60,9 @@ def test_what_is_mastered_counts_as_covered(tmp_path):
     assert covered == {task for task, rate in rates.items() if rate >= 0.5}
     after = settings(aimed_at=str(tmp_path / "one"), seed=1)
     with open_loop("library", tmp_path / "two", after) as loop:
-        assert loop._before is not None
-        seen = loop._seen
-        for task in run.read("tasks.jsonl"):
-            assert task["id"] in ids(tmp_path / "one")
-        assert seen is loop._seen
+        intake = Intake(loop.run, loop.environment, loop.sandbox, after)
+        for task in run.read("tasks.jsonl", CodeAsTask):
+            assert not intake._seen.check(task).passed
 
 
 def episode(task, attempt, reward, **meta):

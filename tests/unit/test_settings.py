@@ -147,12 +147,14 @@ def test_the_smoke_preset_takes_one_optimiser_step():
 
 
 def test_the_preset_of_the_paper_is_the_papers():
-    found, learner = preset("paper"), RftSettings.paper()
+    found = preset("paper")
     assert (found.tasks, found.rollouts, found.agent.max_steps) == (800, 15, 15)
     assert (found.writer, found.gate) == ("paper", "paper")
     assert found.model == "meta-llama/Llama-3.1-8B-Instruct"
     # All 15 attempts at a task may teach, and the context is 16,192 tokens.
-    assert found.rft == dataclasses.replace(learner, per_task=15, max_length=16192)
+    assert found.rft == RftSettings(
+        epochs=6, batch=8, learning_rate=1e-5, rank=0, per_task=15, max_length=16192
+    )
 
 
 def test_the_preset_of_the_paper_has_its_values_for_every_algorithm():

@@ -58,3 +58,12 @@ def with_verifier(task: CodeAsTask, verifier: str, author: str) -> CodeAsTask:
     meta = {**task.meta, "revised": {"verifier": author}}
     fields = {**task.model_dump(), "verifier": verifier, "meta": meta, "id": ""}
     return CodeAsTask.model_validate(fields)
+
+
+def with_costs(candidate: Candidate, tokens: int, seconds: float) -> Candidate:
+    """The candidate with what writing it cost, also in the `meta` of its task."""
+    costs = {"tokens": tokens, "seconds": seconds}
+    task = candidate.task
+    if task is not None:
+        task = task.model_copy(update={"meta": {**task.meta, **costs}})
+    return candidate.model_copy(update={"task": task, **costs})

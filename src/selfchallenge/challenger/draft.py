@@ -65,11 +65,6 @@ class Draft:
         """The example solution as source."""
         return program(self.steps, self.answer)
 
-    @property
-    def changes_state(self) -> bool:
-        """One of its calls may change the state."""
-        return any(step.tool.mutates for step in self.steps)
-
     def pruned(self) -> Draft:
         """Without the reading calls whose result nobody uses."""
         used = names_in(self.answer)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from selfchallenge.challenger.candidate import Candidate, with_verifier
+from selfchallenge.challenger.candidate import Candidate, with_costs, with_verifier
 from selfchallenge.challenger.prompts import render
 from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import (
@@ -90,16 +90,15 @@ class PaperWriter:
             talk.hear(
                 render("paper_revise.md.j2", check=rejected.name, evidence=rejected.evidence[-800:])
             )
-        return Candidate(
+        candidate = Candidate(
             candidate=number,
             seed=seed,
             task=task,
             failed=failed or None,
             evidence=evidence if task is None else "",
             writer="paper",
-            tokens=talk.tokens,
-            seconds=round(time.perf_counter() - started, 3),
         )
+        return with_costs(candidate, talk.tokens, round(time.perf_counter() - started, 3))
 
     def revise(self, candidate: Candidate, evidence: Check) -> Candidate:
         """The candidate with the verifier that the model writes when it sees what was let through.
@@ -116,11 +115,9 @@ class PaperWriter:
         if "verifier" in found:
             source = parse_action(found["verifier"]) or found["verifier"]
             task = with_verifier(task, source, "model")
-        costs = {
-            "tokens": candidate.tokens + talk.tokens,
-            "seconds": candidate.seconds + round(time.perf_counter() - started, 3),
-        }
-        return candidate.model_copy(update={"task": task, **costs})
+        seconds = candidate.seconds + round(time.perf_counter() - started, 3)
+        revised = candidate.model_copy(update={"task": task})
+        return with_costs(revised, candidate.tokens + talk.tokens, seconds)
 
     def _explore(self, talk: _Talk, seed: str | None) -> None:
         tools = describe_tools(self.environment, seed)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from selfchallenge.challenger.book import PhraseBook
-from selfchallenge.challenger.candidate import Candidate, with_verifier
+from selfchallenge.challenger.candidate import Candidate, with_costs, with_verifier
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
 from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
@@ -89,9 +89,8 @@ class StagedWriter:
         wrong = survivors(task, self.environment, self.sandbox)
         verifier = told_apart(task, wrong, self.environment, self.sandbox)
         spent = candidate.seconds + round(time.perf_counter() - started, 3)
-        return candidate.model_copy(
-            update={"task": with_verifier(task, verifier, "program"), "seconds": spent}
-        )
+        revised = candidate.model_copy(update={"task": with_verifier(task, verifier, "program")})
+        return with_costs(revised, candidate.tokens, spent)
 
     def _subjects(
         self, wave: Sequence[int], seeds: Sequence[str | None]
@@ -124,8 +123,7 @@ class StagedWriter:
         tokens = phrasing.tokens // len(starts)
         share = round((time.perf_counter() - started) / len(starts), 3)
         for candidate in candidates:
-            costs = {"seconds": share, "tokens": candidate.tokens + tokens}
-            yield candidate.model_copy(update=costs)
+            yield with_costs(candidate, candidate.tokens + tokens, share)
 
     def _complete(self, e: Exploration) -> tuple[Candidate, Draft | None]:
         """Everything after the exploration: answer, verifier, failures, instruction."""

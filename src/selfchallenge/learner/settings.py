@@ -7,7 +7,7 @@ are for a model of half a billion weights on a CPU; `--preset paper` has the pap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from selfchallenge.errors import UsageError
 
@@ -78,11 +78,6 @@ class RftSettings(StepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._positive("epochs", "batch", "per_task")
-
-    @classmethod
-    def paper(cls) -> Self:
-        """The paper's: all weights of an 8B model, learning rate 1e-5, batch 8, 6 epochs."""
-        return cls(epochs=6, batch=8, learning_rate=1e-5, rank=0, max_length=16384)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """One optimiser step over packed samples, the same on a CPU and a GPU (paper, equation 2).
 
-The house trains with TRL where a GPU makes it worth its while; on a CPU our own step is several
-times faster, because shared beginnings are read once, nothing is padded, logits are made for
-trained tokens only, and bfloat16 is used where the processor computes in it.
+The step is our own: shared beginnings are read once, nothing is padded, logits are made for trained
+tokens only, and bfloat16 is used where the device computes in it.
 """
 
 from __future__ import annotations

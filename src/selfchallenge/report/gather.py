@@ -278,15 +278,11 @@ def _key(episode: Mapping[str, Any]) -> Key:
 
 
 def _steps(run: RunFiles) -> list[Step]:
-    """Steps that the learner left in `model/`, or in `training.jsonl` while it is at work.
-
-    Of each step the last record counts: a resumed training repeats those after its checkpoint.
-    """
+    """Steps that the learner left in `model/`; none while it is at work."""
     report = run.read_json("model/training.json") or {}
-    found = {line["step"]: line for line in report.get("steps") or run.scan("training.jsonl")}
     return [
-        Step(step, float(line["loss"]), int(line["tokens"]), float(line["seconds"]))
-        for step, line in sorted(found.items())
+        Step(line["step"], float(line["loss"]), int(line["tokens"]), float(line["seconds"]))
+        for line in report.get("steps", [])
         if math.isfinite(line["loss"])
     ]
 

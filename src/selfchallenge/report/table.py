@@ -46,10 +46,10 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[Row]:
         share = f"{shape.percent(successes / count)} of the rollouts" if count else ""
         yield "rollouts", shape.count(count), ""
         yield "successes", shape.count(successes), share
-    if hinted := summary.get("hinted"):
-        count, successes = hinted["count"], hinted["successes"]
-        share = f"{shape.percent(successes / count)} of them succeeded" if count else ""
-        yield "solution shown", shape.count(count), share
+    hinted = summary.get("hinted")
+    if hinted and hinted["count"]:
+        share = f"{shape.percent(hinted['successes'] / hinted['count'])} of them succeeded"
+        yield "solution shown", shape.count(hinted["count"]), share
 
 
 def _share(accepted: int, attempted: int) -> str:

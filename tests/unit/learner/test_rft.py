@@ -239,11 +239,6 @@ def test_settings_that_make_no_sense_are_refused(change):
         RftSettings(**change)
 
 
-def test_the_paper_preset():
-    paper = RftSettings.paper()
-    assert (paper.learning_rate, paper.batch, paper.epochs, paper.rank) == (1e-5, 8, 6, 0)
-
-
 def test_the_report_on_disk_is_plain_json(model, episodes, tmp_path):
     report = train_rft(model, episodes, tmp_path / "model", SETTINGS)
     saved = json.loads((tmp_path / "model" / "training.json").read_text())

@@ -57,13 +57,13 @@ def write_fake_run(path: Path, candidates: int = 96, rollouts: int = 4, seed: in
         accepted = _write_candidates(run, rng, candidates)
         _write_scores(run, rng)
         _write_rollouts(run, rng, accepted, rollouts)
-        for step in range(1, 25):
-            loss = 0.62 * 0.87**step + 0.05 + rng.random() * 0.04
-            run.append(
-                "training.jsonl",
-                {"step": step, "loss": loss, "tokens": 300 + 7 * step, "seconds": 7.5},
-            )
+        losses = [0.62 * 0.87**step + 0.05 + rng.random() * 0.04 for step in range(1, 25)]
+        steps = [
+            {"step": step, "loss": loss, "tokens": 300 + 7 * step, "seconds": 7.5}
+            for step, loss in enumerate(losses, 1)
+        ]
         (path / "model").mkdir()
+        run.write_json("model/training.json", {"steps": steps})
         stages = {
             "challenge": (512.4, 48211),
             "evaluate noop": (1.2, 0),

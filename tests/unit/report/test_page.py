@@ -1,6 +1,7 @@
 """The page is whole, holds what the run holds, and shows hostile text as text."""
 
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
@@ -27,7 +28,6 @@ FILES = [
     "tasks.jsonl",
     "episodes.jsonl",
     "scores.jsonl",
-    "training.jsonl",
     "stages.jsonl",
     "summary.json",
 ]
@@ -198,17 +198,24 @@ def test_enormous_texts_are_cut(run):
     assert "characters left out" in file.read_text("utf-8")
 
 
-def test_a_training_that_was_resumed_counts_each_step_once(run):
-    for step, loss in ((1, 0.9), (2, 0.8), (2, 0.7), (3, float("nan"))):
-        run.append("training.jsonl", {"step": step, "loss": loss, "tokens": 10, "seconds": 1})
-    assert [(step.step, step.loss) for step in gather(run, {}).steps] == [(1, 0.9), (2, 0.7)]
-
-
 def test_a_finished_training_is_read_from_the_model(run):
     (run.path / "model").mkdir()
-    steps = [{"step": 1, "steps": 1, "loss": 0.5, "tokens": 10, "seconds": 1.0}]
+    steps = [
+        {"step": step, "steps": 2, "loss": loss, "tokens": 10, "seconds": 1.0}
+        for step, loss in ((1, 0.5), (2, math.inf))
+    ]
     run.write_json("model/training.json", {"steps": steps})
     assert gather(run, {}).steps == [Step(1, 0.5, 10, 1.0)]
+    assert " in 1 step over 10 tokens" in page_of(run).text
+
+
+def test_rollouts_with_the_solution_shown_appear_only_where_there_are_some(run):
+    task = make_task("Say one.", "answer = 1", 1)
+    episode = make_episode(task, "train", passed=True).model_dump(mode="json")
+    run.append("episodes.jsonl", episode)
+    assert "solution shown" not in page_of(run).text
+    run.append("episodes.jsonl", {**episode, "attempt": 1, "meta": {"hinted": True}})
+    assert "Rollouts with the solution shown" in page_of(run).text
 
 
 def test_a_curve_fits_its_frame_and_is_thinned():

@@ -59,3 +59,10 @@ def test_a_narrow_terminal_loses_no_figure(summary):
 
 def test_names_are_no_markup(summary):
     assert "rejected 3 [bold]x[/bold]" in shown({**summary, "rejections": {"[bold]x[/bold]": 3}})
+
+
+def test_hinted_rollouts_have_a_line_only_where_there_are_some(summary):
+    none = {**summary, "hinted": {"count": 0, "successes": 0}}
+    assert not [line for line in shown(none) if "solution shown" in line]
+    some = {**summary, "hinted": {"count": 8, "successes": 2}}
+    assert "solution shown 8 25.0 % of them succeeded" in shown(some)
