@@ -14,6 +14,7 @@ from typing import Protocol
 
 from selfchallenge.challenger.candidate import Candidate, redacted
 from selfchallenge.environments.base import Environment
+from selfchallenge.errors import SessionError
 from selfchallenge.evaluation.tested import held_of
 from selfchallenge.manifest import RunSettings
 from selfchallenge.quality.blind import Blind
@@ -76,7 +77,10 @@ class Intake:
         self, candidate: Candidate, verdict: Verdict, writer: Reviser
     ) -> tuple[Candidate, Verdict]:
         """The candidate with its verifier revised, when that is accepted; else as it was."""
-        revised = writer.revise(candidate, verdict.checks[-1])
+        try:
+            revised = writer.revise(candidate, verdict.checks[-1])
+        except SessionError:  # wrong solutions broke their world: there is nothing to tell apart
+            return candidate, verdict
         unchanged = candidate.model_copy(
             update={"tokens": revised.tokens, "seconds": revised.seconds}
         )

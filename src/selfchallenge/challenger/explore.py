@@ -32,6 +32,7 @@ from selfchallenge.challenger.shapes import Shape, Slot
 from selfchallenge.challenger.views import View, combined, reckoned, unshadowed, views
 from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
+from selfchallenge.errors import SessionError
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.quality.checks import brief
 from selfchallenge.ranges import POSITIVE, SHARE, TEMPERATURE, require
@@ -250,8 +251,11 @@ class Explorer:
             raise ValueError("no tool was chosen for this step")
         step = Step(_variable(e.draft), e.tool, arguments, None)
         code = program((*e.draft.steps, step), step.variable)
-        with self.sandbox.session(self.environment, e.draft.seed) as session:
-            ran = self.sandbox.execute(code, session, limits=LIMITS)
+        try:
+            with self.sandbox.session(self.environment, e.draft.seed) as session:
+                ran = self.sandbox.execute(code, session, limits=LIMITS)
+        except SessionError as error:
+            ran = Execution(output="", error=error.what, answer=None, status="crashed", seconds=0.0)
         return replace(step, value=ran.answer), ran
 
 

@@ -18,6 +18,7 @@ from selfchallenge.challenger.book import Phrase, PhraseBook, valid_phrase
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 from selfchallenge.challenger.prompts import render
 from selfchallenge.environments.base import Environment, ToolSpec
+from selfchallenge.errors import SessionError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import opening
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
@@ -179,9 +180,12 @@ class Phrasing:
         code = parse_action(reply.text)
         if code is None:
             return False
-        with self.sandbox.session(self.environment, seed) as session:
-            self.sandbox.execute(code, session, limits=LIMITS)
-            made = {(call.tool, repr(call.result)) for call in session.trace() if call.ok}
+        try:
+            with self.sandbox.session(self.environment, seed) as session:
+                self.sandbox.execute(code, session, limits=LIMITS)
+                made = {(call.tool, repr(call.result)) for call in session.trace() if call.ok}
+        except SessionError:  # the reply broke its world, so it does not say the same
+            return False
         return {(step.tool.name, repr(step.value)) for step in steps} <= made
 
 

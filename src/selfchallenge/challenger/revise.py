@@ -24,11 +24,12 @@ from selfchallenge.environments.base import (
     environment_name,
     policy_of,
 )
+from selfchallenge.errors import SessionError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action, show_observation
 from selfchallenge.models.base import Message, Model, Prompt, Sampling
 from selfchallenge.quality.gate import check
 from selfchallenge.ranges import COUNT, POSITIVE, TEMPERATURE, require
-from selfchallenge.sandbox.host import Sandbox
+from selfchallenge.sandbox.host import Cell, Sandbox
 from selfchallenge.task import Check, CodeAsTask
 
 _BLOCK = re.compile(r"<(instruction|verifier|solution|failure)>\s*(.*?)\s*</\1>", re.DOTALL)
@@ -129,18 +130,24 @@ class PaperWriter:
             subject=subject,
         )
         talk.hear(opening)
-        with (
-            self.sandbox.session(self.environment, seed) as session,
-            self.sandbox.cell(session) as cell,
-        ):
-            for _ in range(self.settings.turns):
-                code = parse_action(talk.reply(256, stop=STOP_AFTER_BLOCK))
-                if code is None:
-                    return
-                done = cell.run(code)
-                talk.hear(show_observation(done.output + (done.error or ""), 1500))
-                if done.status not in ("done", "error"):
-                    return
+        try:
+            with (
+                self.sandbox.session(self.environment, seed) as session,
+                self.sandbox.cell(session) as cell,
+            ):
+                self._look_around(talk, cell)
+        except SessionError as error:
+            talk.hear(error.what)
+
+    def _look_around(self, talk: _Talk, cell: Cell) -> None:
+        for _ in range(self.settings.turns):
+            code = parse_action(talk.reply(256, stop=STOP_AFTER_BLOCK))
+            if code is None:
+                return
+            done = cell.run(code)
+            talk.hear(show_observation(done.output + (done.error or ""), 1500))
+            if done.status not in ("done", "error"):
+                return
 
 
 class _Talk:

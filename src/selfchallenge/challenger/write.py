@@ -28,6 +28,7 @@ from selfchallenge.challenger.verify import (
 )
 from selfchallenge.challenger.wording import word_draft
 from selfchallenge.environments.base import Environment, environment_name
+from selfchallenge.errors import SessionError
 from selfchallenge.models.base import Model
 from selfchallenge.quality.gate import survivors
 from selfchallenge.ranges import POSITIVE, SHARE, Range, require
@@ -118,12 +119,18 @@ class StagedWriter:
         phrasing = Phrasing(self.model, self.environment, self.sandbox, self.settings.phrases)
         phrasing.learn([e.draft for e in explorations], self.book)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            written = list(pool.map(self._complete, explorations))
+            written = list(pool.map(self._completed, explorations))
         candidates = self._paraphrase(phrasing, written)
         tokens = phrasing.tokens // len(starts)
         share = round((time.perf_counter() - started) / len(starts), 3)
         for candidate in candidates:
             yield with_costs(candidate, candidate.tokens + tokens, share)
+
+    def _completed(self, e: Exploration) -> tuple[Candidate, Draft | None]:
+        try:
+            return self._complete(e)
+        except SessionError as error:
+            return _failed(e, "session", error.what), None
 
     def _complete(self, e: Exploration) -> tuple[Candidate, Draft | None]:
         """Everything after the exploration: answer, verifier, failures, instruction."""

@@ -11,10 +11,10 @@ import ast
 import re
 from typing import Any
 
-STOP_AFTER_BLOCK = r"```\w*\n.*?```"
+STOP_AFTER_BLOCK = r"```\w*\r?\n.*?```"
 """Stop pattern for sampling: a reply ends when its first block is closed."""
 
-_BLOCK = re.compile(r"```\w*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_BLOCK = re.compile(r"```\w*[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
 _LITERAL_LIMIT = 2000
 
 

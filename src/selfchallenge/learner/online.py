@@ -22,7 +22,7 @@ from selfchallenge.errors import StageError
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
-from selfchallenge.learner.samples import Sample, sample_of
+from selfchallenge.learner.samples import Sample, sample_of, without_user_faults
 from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
     Forward,
@@ -302,8 +302,9 @@ class Online:
 
 
 def usable(group: Iterable[Episode]) -> list[Episode]:
-    """The attempts that say something of the policy: not those that the sandbox ended."""
-    return [episode for episode in group if episode.stop is not StopReason.SANDBOX]
+    """The attempts that say something of the policy: neither sandbox nor user spoilt them."""
+    told = without_user_faults(group)
+    return [episode for episode in told if episode.stop is not StopReason.SANDBOX]
 
 
 def _logprobs(said: Forward) -> tuple[Tensor]:

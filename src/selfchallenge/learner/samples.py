@@ -128,11 +128,11 @@ def without_user_faults(episodes: Iterable[Episode]) -> list[Episode]:
 def select_trajectories(episodes: Iterable[Episode]) -> list[Episode]:
     """Training episodes of any outcome, each sequence once a task (paper, equation 3).
 
-    Attempts that the sandbox ended are left out: they say nothing about the task. The result is in
-    the order of task and attempt.
+    Attempts that the sandbox ended or the user spoilt are left out: they say nothing about the
+    task. The result is in the order of task and attempt.
     """
     chosen: dict[object, Episode] = {}
-    for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
+    for episode in sorted(without_user_faults(episodes), key=lambda e: (e.task, e.attempt)):
         if episode.phase == "train" and episode.stop is not StopReason.SANDBOX:
             chosen.setdefault((episode.task, _identity(episode)), episode)
     return list(chosen.values())

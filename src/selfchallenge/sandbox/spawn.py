@@ -256,7 +256,7 @@ def open_session(
         raise LoadError(
             f"{environment.__name__} cannot be started: {ended}",
             where=f"seed {seed!r}",
-            fix="correct its constructor, or choose another seed",
+            fix="mend the class, or choose another seed",
         ) from error
     except BaseException:
         child.close()

@@ -19,6 +19,14 @@ def test_the_first_block_is_the_action() -> None:
     assert parse_action(reply) == "x = 1\nprint(x)\n"
 
 
+def test_lines_may_end_as_on_windows() -> None:
+    reply = "I look.\r\n```python\r\nprint(1)\r\n```\r\nmore"
+    assert parse_action(reply) == "print(1)\n"
+    found = re.search(STOP_AFTER_BLOCK, reply, re.DOTALL)
+    assert found is not None
+    assert reply[: found.end()].endswith("```")
+
+
 def test_a_block_that_was_cut_off_is_still_an_action() -> None:
     assert parse_action("```python\nprint(1)") == "print(1)\n"
 

@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from conftest import TinyModel, make_episode
 from test_rft import SETTINGS, train_rft
+from tiny_learner import TinyModel, make_episode
 
 
 def main():

@@ -3,7 +3,7 @@
 import random
 
 import torch
-from conftest import VOCABULARY, tokens
+from tiny_learner import VOCABULARY, tokens
 
 from selfchallenge.episode import Episode, StopReason, Turn
 

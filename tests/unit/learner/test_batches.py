@@ -1,8 +1,8 @@
 import random
 
-from conftest import tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_learner import tokens
 
 from selfchallenge.learner.batches import micro_batches, plan_batches
 from selfchallenge.learner.packing import pack

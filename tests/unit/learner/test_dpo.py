@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TinyModel, make_episode
+from tiny_learner import TinyModel, make_episode
 
 from selfchallenge.episode import StopReason
 from selfchallenge.errors import StageError

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TinyModel, make_episode
 from policy import Sampler, chance_of_success
+from tiny_learner import TinyModel, make_episode
 
-from selfchallenge.episode import StopReason
+from selfchallenge.episode import USER_FAULT, StopReason
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, online
 from selfchallenge.learner.grpo import Grpo, train_grpo
@@ -237,13 +237,14 @@ def test_attempts_without_tokens_say_what_to_change(tmp_path, train, settings):
     assert "local model" in error.value.fix
 
 
-def test_attempts_that_the_sandbox_ended_do_not_count():
+@pytest.mark.parametrize("spoilt", [{"stop": StopReason.SANDBOX}, {"meta": {USER_FAULT: "left"}}])
+def test_attempts_that_something_else_ended_do_not_count(spoilt):
     model = TinyModel()
     sampler = Sampler(model)
 
     def attempts(draws):
         return [
-            [e.model_copy(update={"stop": StopReason.SANDBOX}) if e.reward else e for e in group]
+            [e.model_copy(update=spoilt) if e.reward else e for e in group]
             for group in sampler(draws)
         ]
 

@@ -2,9 +2,9 @@ import random
 
 import pytest
 import torch
-from conftest import VOCABULARY, tiny_module, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_learner import VOCABULARY, tiny_module, tokens
 
 from selfchallenge.errors import StageError
 from selfchallenge.learner.losses import nll

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TinyModel, make_episode
 from safetensors.torch import load_file
+from tiny_learner import TinyModel, make_episode
 
 from selfchallenge.episode import StopReason
 from selfchallenge.errors import StageError, StorageError, UsageError

@@ -1,6 +1,6 @@
-from conftest import make_episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_learner import make_episode
 
 from selfchallenge.episode import USER_FAULT, Episode, Turn
 from selfchallenge.learner.samples import (

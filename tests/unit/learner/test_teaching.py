@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_episode
+from tiny_learner import make_episode
 
 from selfchallenge.episode import FIRST_REPLY, StopReason, Turn
 from selfchallenge.errors import ModelError
