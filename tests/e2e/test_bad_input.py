@@ -79,7 +79,7 @@ def test_a_tool_that_ends_its_process_costs_a_verdict_and_not_the_check(tmp_path
     file.write_text(WORLD)
     good = {
         "environment": "Workshop",
-        "instruction": "How many bolts are there?",
+        "instruction": "How many parts of the kind 'bolt' are there?",
         "verifier": "def evaluate(answer):\n    return answer == stock('bolt')",
         "solution": "answer = stock('bolt')",
         "failures": ["answer = stock('nut')", "answer = 5", "answer = 'many'"],
@@ -93,7 +93,7 @@ def test_a_tool_that_ends_its_process_costs_a_verdict_and_not_the_check(tmp_path
     assert 'Traceback (most recent call last):\n  File "/' not in done.stderr
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [verdict["accepted"] for verdict in verdicts] == [False, False, False, True]
-    assert "the process of Workshop" in verdicts[0]["reason"]
+    assert "the process of Workshop" in verdicts[0]["checks"][-1]["evidence"]
 
 
 @pytest.mark.parametrize("out", ["/sys/selfchallenge-run", "/dev/null/run"])

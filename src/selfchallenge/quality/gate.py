@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
@@ -244,9 +244,8 @@ class Trial:
     def _instruction(self) -> Iterator[Check]:
         """Whether the instruction says enough, and nothing else than the solution does."""
         calls, told = self.solution.calls, self.task.instruction
-        with self.sandbox.session(self.environment, self.task.seed) as session:
-            reach = sufficiency.Reach()
-            reach.explore(session, self._tools, told)
+        opened = partial(self.sandbox.session, self.environment, self.task.seed)
+        reach = sufficiency.reachable(opened, self._tools, told)
         reach.follow([call for call in calls if call.ok])
         needed = [
             value

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from selfchallenge.environments.base import Arguments, ToolSpec
 from selfchallenge.episode import Call
-from selfchallenge.errors import ToolError
+from selfchallenge.errors import SessionError, ToolError
 from selfchallenge.quality.mutation import constants, is_identifier, shape, stands_in
 from selfchallenge.task import Check
 
@@ -53,15 +54,21 @@ class Reach:
         found: values seen, each with the like values that stood beside it in a list.
         about: what a tool said when it was asked for a value.
         calls: calls made so far.
+        ending: names of tools that ended the session they were called in.
     """
 
     found: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
     about: dict[Any, list[Any]] = field(default_factory=dict)
     calls: int = 0
+    ending: set[str] = field(default_factory=set)
 
     def explore(self, session: Reader, tools: Sequence[ToolSpec], instruction: str) -> None:
         """Call reading tools with what is known, then with what that shows."""
-        reading = [tool for tool in tools if not tool.mutates and len(required(tool)) <= 1]
+        reading = [
+            tool
+            for tool in tools
+            if not tool.mutates and len(required(tool)) <= 1 and tool.name not in self.ending
+        ]
         fresh = named(instruction)
         tried: set[tuple[str, Any]] = set()
         for _ in range(ROUNDS):
@@ -80,6 +87,9 @@ class Reach:
             result = session.value(tool.name, [] if argument is None else [argument])
         except ToolError:
             return
+        except SessionError:
+            self.ending.add(tool.name)
+            raise
         keys = list(result) if isinstance(result, dict) else []
         self.about.setdefault(argument, []).extend([*keys, *atoms(result)][:LISTED])
         # A bare number that some tool makes of some word is a coincidence and no lead.
@@ -117,6 +127,29 @@ class Reach:
         for value in values:
             like = tuple(v for v in beside if v != value and _alike(v, value))
             self.found.setdefault(value, like)
+
+
+def reachable(
+    opened: Callable[[], AbstractContextManager[Reader]],
+    tools: Sequence[ToolSpec],
+    instruction: str,
+) -> Reach:
+    """What reading tools show from an instruction on; a tool that ends its session shows nothing.
+
+    Args:
+        opened: a fresh session.
+        tools: of the session.
+        instruction: what an agent is told.
+    """
+    reach = Reach()
+    for _ in tools:
+        try:
+            with opened() as session:
+                reach.explore(session, tools, instruction)
+            break
+        except SessionError:
+            continue
+    return reach
 
 
 def required(tool: ToolSpec) -> list[str]:
