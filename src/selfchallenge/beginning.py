@@ -14,8 +14,8 @@ from selfchallenge.roles import SKILLS
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 
-MADE_BY_RUNS = {"scripted:challenger", *SKILLS}
-"""Models that only a run can make: one writes its tasks, the others know them."""
+CHALLENGER = "scripted:challenger"
+"""A model that only a run can make, as it makes those of `SKILLS`, which know its tasks."""
 
 
 def look_up_models(settings: RunSettings, out: Path) -> None:
@@ -29,9 +29,11 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
     """
     if (out / "run.json").exists():
         return
-    named = {settings.model, settings.challenger_model, settings.teacher_model} - {""}
-    for spec in sorted(named - MADE_BY_RUNS):
+    for spec in {settings.model, settings.teacher_model} - {"", *SKILLS}:
         look_up(spec)
+    challenger = settings.challenger_model or settings.model
+    if challenger != CHALLENGER:
+        look_up(challenger)
 
 
 def begin(

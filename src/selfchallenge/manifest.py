@@ -87,8 +87,8 @@ class RunSettings:
         require(self, seed=SEED, temperature=TEMPERATURE, evaluation_temperature=TEMPERATURE)
         require(self, tasks=POSITIVE, candidates=POSITIVE, rollouts=POSITIVE, hinted=COUNT)
         require(self, trials=POSITIVE, batch=POSITIVE)
-        require(self.agent, group="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
-        require(self.agent, group="agent", max_observation=POSITIVE, wall=Range(0.1))
+        require(self.agent, within="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
+        require(self.agent, within="agent", max_observation=POSITIVE, wall=Range(0.1))
 
     def check(self) -> None:
         """Refuse settings that contradict each other.

@@ -24,6 +24,8 @@ class Range:
         return f"{self.low} or more" if self.high is None else f"between {self.low} and {self.high}"
 
 
+ABOVE_ZERO = Range(1e-12)
+"""Rates, weights and bounds that may not be nothing."""
 POSITIVE = Range(1)
 """Counts of which none would leave nothing to do."""
 COUNT = Range(0)
@@ -36,12 +38,12 @@ SEED = Range(0, 2**31 - 1)
 """Seeds that every random generator takes."""
 
 
-def require(settings: object, *, group: str = "", **allowed: Range) -> None:
+def require(settings: object, *, within: str = "", **allowed: Range) -> None:
     """Refuse `settings` when a field lies outside of its range.
 
     Args:
         settings: whose fields are looked at.
-        group: what is written before the name of a field in the error.
+        within: what is written before the name of a field in the error.
         allowed: ranges by the name of the field.
 
     Raises:
@@ -50,7 +52,7 @@ def require(settings: object, *, group: str = "", **allowed: Range) -> None:
     for name, values in allowed.items():
         found = getattr(settings, name)
         if found not in values:
-            spelled = f"{group}.{name}" if group else name
+            spelled = f"{within}.{name}" if within else name
             raise UsageError(
                 f"{spelled} must be {values}, not {found!r}",
                 fix="choose a value in that range",

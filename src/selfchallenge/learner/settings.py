@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from selfchallenge.errors import UsageError
+from selfchallenge.ranges import ABOVE_ZERO, COUNT, POSITIVE, SEED, SHARE, Range, require
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -44,19 +44,9 @@ class StepSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._positive("learning_rate", "clip", "max_length", "micro_tokens", "checkpoint")
-        if self.rank < 0 or self.warmup < 0:
-            raise UsageError("rank and warmup cannot be negative")
-
-    def _positive(self, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-
-    def _fraction(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        require(self, learning_rate=ABOVE_ZERO, clip=ABOVE_ZERO, warmup=COUNT, rank=COUNT)
+        require(self, alpha=POSITIVE, max_length=POSITIVE, micro_tokens=POSITIVE)
+        require(self, checkpoint=POSITIVE, seed=SEED)
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,7 @@ class RftSettings(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("epochs", "batch", "per_task")
+        require(self, epochs=POSITIVE, batch=POSITIVE, per_task=POSITIVE)
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class DpoSettings(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("epochs", "batch", "beta", "per_task")
+        require(self, epochs=POSITIVE, batch=POSITIVE, per_task=POSITIVE, beta=ABOVE_ZERO)
 
 
 @dataclass(frozen=True)
@@ -130,9 +120,8 @@ class OnlineSettings(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("iterations", "tasks", "group", "updates", "mismatch")
-        if self.kl < 0:
-            raise UsageError(f"kl cannot be negative, and is {self.kl}")
+        require(self, iterations=POSITIVE, tasks=POSITIVE, group=POSITIVE, updates=POSITIVE)
+        require(self, kl=Range(0), mismatch=ABOVE_ZERO)
 
 
 @dataclass(frozen=True)
@@ -154,9 +143,8 @@ class GrpoSettings(OnlineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("clip_low", "clip_high", "draws")
-        if self.group < 2:
-            raise UsageError("a group has at least 2 attempts to be compared", where="grpo.group")
+        # One attempt has nothing to be compared with.
+        require(self, group=Range(2), draws=POSITIVE, clip_low=ABOVE_ZERO, clip_high=ABOVE_ZERO)
 
 
 @dataclass(frozen=True)
@@ -183,7 +171,5 @@ class PpoSettings(OnlineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("clip_ratio", "clip_value", "value_learning_rate")
-        self._fraction("discount", "trace")
-        if self.value < 0:
-            raise UsageError(f"value cannot be negative, and is {self.value}")
+        require(self, clip_ratio=ABOVE_ZERO, clip_value=ABOVE_ZERO, value=Range(0))
+        require(self, value_learning_rate=ABOVE_ZERO, discount=SHARE, trace=SHARE)

@@ -146,8 +146,10 @@ def stands_in(value: Any, text: str) -> bool:
         return False
     if isinstance(value, int | float):
         numbers = {float(found.replace(",", "")) for found in _NUMBER.findall(text)}
-        words = {_WORDS.index(word) for word in re.findall(r"[a-z]+", text.lower()) if word in _SET}
-        return float(value) in numbers | words
+        spelled = {
+            _SPELLED[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _SPELLED
+        }
+        return float(value) in numbers | spelled
     wanted = re.escape(str(value).strip().lower())
     return bool(re.search(rf"(?<!\w){wanted}(?!\w)", text.lower()))
 
@@ -176,7 +178,19 @@ _WORDS = [
     "nineteen",
     "twenty",
 ]
-_SET = frozenset(_WORDS)
+_SPELLED = {word: float(number) for number, word in enumerate(_WORDS)} | {
+    "half": 0.5,
+    "quarter": 0.25,
+    "twice": 2.0,
+    "double": 2.0,
+    "pair": 2.0,
+    "couple": 2.0,
+    "thrice": 3.0,
+    "triple": 3.0,
+    "dozen": 12.0,
+    "hundred": 100.0,
+    "thousand": 1000.0,
+}
 
 
 def settled(state: Any, patterns: Sequence[str], path: tuple[str, ...] = ()) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selfchallenge.ranges import COUNT, POSITIVE, SHARE, Range, require
+
 
 @dataclass(frozen=True)
 class GateSettings:
@@ -25,3 +27,7 @@ class GateSettings:
     succeeding: int = 1
     hardest: float = 0.0
     easiest: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self, survivors=COUNT, revisions=Range(0, 1), blind=COUNT, succeeding=POSITIVE)
+        require(self, hardest=SHARE, easiest=SHARE)

@@ -22,7 +22,7 @@ from selfchallenge.task import Check
 
 ROUNDS = 3
 """Calls that may lie between the instruction and a literal."""
-CALLS = 150
+CALLS = 600
 """Calls that are made to find out."""
 PROSE = 4
 """Words from which a text may be a message, which everybody words differently."""
@@ -34,6 +34,8 @@ _CHOICE = re.compile(
     re.IGNORECASE,
 )
 """Words that leave the choice to the agent, or make it."""
+_LINK = re.compile(r"/[\w-]+(?:[/.][\w-]+)*")
+"""Addresses within a page."""
 _EXEMPT: tuple[Any, ...] = ("", 1)
 """Literals that an instruction need not spell: nothing, and the one of a singular."""
 
@@ -70,23 +72,39 @@ class Reach:
             if not tool.mutates and len(required(tool)) <= 1 and tool.name not in self.ending
         ]
         fresh = named(instruction)
+        before = set(self.found)
+        moving = [tool for tool in reading if self._moves(session, tool)]
         tried: set[tuple[str, Any]] = set()
         for _ in range(ROUNDS):
-            before = set(self.found)
             for tool in reading:
                 offered = [None] if not required(tool) else [*listed(tool), *fresh]
                 for argument in offered:
                     if (tool.name, argument) not in tried and self.calls < CALLS:
                         tried.add((tool.name, argument))
+                        known = self._leads()
                         self._call(session, tool, argument)
+                        for other in moving if self._leads() > known else ():
+                            self._call(session, other, None)
             fresh = [v for v in self.found if v not in before and _worth_asking(v)]
+            before = set(self.found)
 
-    def _call(self, session: Reader, tool: ToolSpec, argument: Any) -> None:
+    def _leads(self) -> int:
+        """How many values were seen that are worth asking about."""
+        return sum(_worth_asking(value) for value in self.found)
+
+    def _moves(self, session: Reader, tool: ToolSpec) -> bool:
+        """Whether a tool without arguments says something else each time: it goes on (a page)."""
+        if required(tool):
+            return False
+        return bool(self._call(session, tool, None) != self._call(session, tool, None))
+
+    def _call(self, session: Reader, tool: ToolSpec, argument: Any) -> Any:
+        """What the tool returns, noted; None when it refuses."""
         self.calls += 1
         try:
             result = session.value(tool.name, [] if argument is None else [argument])
         except ToolError:
-            return
+            return None
         except SessionError:
             self.ending.add(tool.name)
             raise
@@ -95,6 +113,7 @@ class Reach:
         # A bare number that some tool makes of some word is a coincidence and no lead.
         if not isinstance(result, int | float):
             self.add(result)
+        return result
 
     def follow(self, calls: Sequence[Call]) -> None:
         """Take in what the solution's calls showed it, less what it told them itself."""
@@ -121,7 +140,7 @@ class Reach:
                 waiting += [item for item in value if not isinstance(item, str | int | float)]
                 self._note_all(beside, beside)
             elif isinstance(value, str | int | float):
-                self.found.setdefault(value, ())
+                self._note_all([value, *_LINK.findall(str(value))], ())
 
     def _note_all(self, values: Iterable[Any], beside: tuple[Any, ...]) -> None:
         for value in values:
@@ -354,7 +373,7 @@ def _spelled(tool: ToolSpec) -> list[Any]:
 
 
 def _worth_asking(value: Any) -> bool:
-    return isinstance(value, str) and is_identifier(value)
+    return isinstance(value, str) and (is_identifier(value) or bool(_LINK.fullmatch(value)))
 
 
 def _among(atom: Any, written: Iterable[Any]) -> bool:
