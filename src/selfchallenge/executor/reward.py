@@ -13,6 +13,7 @@ from typing import Any
 from selfchallenge.environments.base import Environment, describe_tools
 from selfchallenge.episode import Call
 from selfchallenge.sandbox.host import Sandbox, Session
+from selfchallenge.sandbox.state import ADDED
 from selfchallenge.task import CodeAsTask, Path, Verdict
 
 
@@ -81,6 +82,20 @@ def outside_frame(
     return without_reading(sandbox, session, outside) if outside else ()
 
 
+def frame_of(
+    sandbox: Sandbox, session: Session, changed: tuple[Path, ...] | None
+) -> tuple[Path, ...] | None:
+    """The frame that a solution sets with what it changed: none when it only read.
+
+    What its reading changed stays in the frame of a solution that changed something else, too: a
+    log that both kinds of tools write is nobody's fault.
+    """
+    if changed is None:
+        return None
+    lasting = tuple(p for p in changed if not _volatile(p, session.environment.volatile))
+    return lasting if without_reading(sandbox, session, lasting) else ()
+
+
 def without_reading(
     sandbox: Sandbox, session: Session, changed: tuple[Path, ...]
 ) -> tuple[Path, ...]:
@@ -109,7 +124,8 @@ def _touched_by(
             if call.arguments is None:  # of too many bytes: it cannot be repeated
                 return ()
             fresh.call(call.tool, call.arguments)
-        return fresh.changed() or ()
+        # How many items a reading tool adds to a list is its own affair.
+        return tuple(p[:-1] if p[-2:-1] == (ADDED,) else p for p in fresh.changed() or ())
 
 
 def _covered(path: Path, frame: Iterable[Path]) -> bool:

@@ -26,7 +26,7 @@ from selfchallenge.environments.base import (
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import Call
 from selfchallenge.errors import RecordError, SessionError, UsageError
-from selfchallenge.executor.reward import judge, without_reading
+from selfchallenge.executor.reward import frame_of, judge
 from selfchallenge.quality import checks, mutation, sufficiency
 from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.checks import Run, Tried
@@ -353,9 +353,8 @@ class Trial:
             evaluation = self.sandbox.evaluate(
                 self.task.verifier, execution.answer, session, limits=LIMITS, hash_seed=seed
             )
-            if changed:
-                changed = without_reading(self.sandbox, session, changed)
-            return Run(execution, evaluation, calls, changed, digest)
+            frame = frame_of(self.sandbox, session, changed)
+            return Run(execution, evaluation, calls, frame, digest)
 
     def verdict(
         self, gate: Gate, results: list[Check], *, accepted: bool, seconds: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import decimal
+import difflib
 import enum
 import fractions
 import hashlib
@@ -17,13 +18,18 @@ import math
 import pathlib
 import random
 import uuid
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from marshal import dumps  # what it writes is only compared; nothing here reads it
 from typing import Any
 
 from selfchallenge.sandbox import wire
 from selfchallenge.task import Path
 
 MAX_DEPTH = wire.MAX_DEPTH
+ADDED = "+"
+"""The step of a path that stands for items which a list did not have."""
+MAX_ALIGNED = 1 << 18
+"""Lists are aligned when their lengths, without what is alike at both ends, multiply to less."""
 _TEXTS = (
     decimal.Decimal,
     fractions.Fraction,
@@ -144,8 +150,10 @@ def digest(state: Any) -> str:
 def changed_paths(before: Any, after: Any) -> tuple[Path, ...]:
     """Paths at which two plain values differ, outermost first.
 
-    Lists (and tuples) of equal length are compared item by item; otherwise the list itself has
-    changed. A key that came or went is a changed path. Types count: 1, 1.0 and True differ.
+    A key that came or went is a changed path. Of lists the shortest account is given: the old
+    places of items that went, what changed in an item that stayed at its place, and for each item
+    that came a path that ends in `ADDED` and a number counted from 0, wherever it was put. Tuples
+    of another length have changed as a whole. Types count: 1, 1.0 and True differ.
     """
     return tuple(differences(before, after, ()))
 
@@ -162,11 +170,66 @@ def differences(before: Any, after: Any, path: Path) -> Iterator[Path]:
                 yield from differences(old[key], new[key], inner)
             else:
                 yield inner
-    elif isinstance(before, list | tuple) and len(before) == len(after):
+    elif isinstance(before, list):
+        yield from _list_differences(before, after, path)
+    elif isinstance(before, tuple) and len(before) == len(after):
         for i, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from differences(one, other, (*path, i))
     elif not _same(before, after):
         yield path
+
+
+def _list_differences(before: list[Any], after: list[Any], path: Path) -> Iterator[Path]:
+    pairs, gone, came = _aligned(before, after)
+    for i, j in pairs:
+        yield from differences(before[i], after[j], (*path, i))
+    yield from ((*path, i) for i in gone)
+    yield from ((*path, ADDED, count) for count in range(came))
+
+
+def _aligned(
+    before: Sequence[Any], after: Sequence[Any]
+) -> tuple[list[tuple[int, int]], list[int], int]:
+    """Which places became which, which went, and how many came; items that are equal are left out.
+
+    What is alike at both ends is set aside first, for most changes are small.
+    """
+    start = _alike(before, after)
+    before, after = before[start:], after[start:]
+    end = _alike(before[::-1], after[::-1])
+    old = [wire.canonical(item) for item in before[: len(before) - end]]
+    new = [wire.canonical(item) for item in after[: len(after) - end]]
+    pairs: list[tuple[int, int]] = []
+    gone: list[int] = []
+    came = 0
+    for kind, i, until, j, to in _steps(old, new):
+        if kind == "equal":
+            continue
+        both = min(until - i, to - j)
+        pairs += [(start + i + k, start + j + k) for k in range(both)]
+        gone += range(start + i + both, start + until)
+        came += to - j - both
+    if len(old) == len(new):
+        in_place = [(start + i, start + i) for i in range(len(old)) if old[i] != new[i]]
+        if len(in_place) <= len(pairs) + len(gone) + came:
+            return in_place, [], 0
+    return pairs, gone, came
+
+
+def _steps(old: Sequence[bytes], new: Sequence[bytes]) -> Sequence[tuple[str, int, int, int, int]]:
+    """Steps from one list to the other, as `difflib` gives them; one step where both are long."""
+    if len(old) * len(new) > MAX_ALIGNED:
+        return [("replace", 0, len(old), 0, len(new))]
+    return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+
+
+def _alike(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """How many items at the beginning are equal and written alike."""
+    for i, (one, other) in enumerate(zip(before, after, strict=False)):
+        # Version 2 has no references; only sets may be written in two ways.
+        if dumps(one, 2) != dumps(other, 2):
+            return i
+    return min(len(before), len(after))
 
 
 def _by_key(value: dict[Any, Any]) -> dict[tuple[type, Any], Any]:

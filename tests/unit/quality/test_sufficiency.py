@@ -147,7 +147,7 @@ def test_the_literal_that_is_missing_is_named(sandbox, bad, name, literal):
     assert literal in found.evidence
 
 
-def test_reading_tools_that_count_have_no_frame_of_their_own(sandbox):
+def test_what_reading_counts_is_no_frame_by_itself(sandbox):
     one = task(
         "Pay 20 to the card of Max Planck.",
         "pay(list(cards_of(find('Max Planck')))[0], 20)",
@@ -155,4 +155,6 @@ def test_reading_tools_that_count_have_no_frame_of_their_own(sandbox):
     )
     verdict = check(one, Bank, sandbox=sandbox)
     assert verdict.accepted, verdict.reason
-    assert verdict.frame == (("cards", "c2", "k21"),)
+    assert verdict.frame == (("cards", "c2", "k21"), ("looked",))
+    asked = task("How many cards has Max Planck?", "answer = len(cards_of(find('Max Planck')))", "")
+    assert check(asked, Bank, sandbox=sandbox, gate="none").frame == ()

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfchallenge.sandbox import wire
-from selfchallenge.sandbox.state import NotPlainError, changed_paths, digest, plain
+from selfchallenge.sandbox.state import (
+    ADDED,
+    MAX_ALIGNED,
+    NotPlainError,
+    changed_paths,
+    digest,
+    plain,
+)
 
 WHEN = dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC)
 KEYS = st.text(max_size=3) | st.integers(0, 3) | st.booleans()
@@ -81,7 +88,17 @@ def test_one_change_is_found_where_it_was_made(state, data):
         ({"a": 1}, {"a": 1, "b": 2}, [("b",)]),
         ({"a": 1, "b": {"c": 2}}, {"a": 1}, [("b",)]),
         ({"a": [1, 2]}, {"a": [1, 3]}, [("a", 1)]),
-        ({"a": [1, 2]}, {"a": [1, 2, 3]}, [("a",)]),
+        ({"a": [1, 2]}, {"a": [1, 2, 3]}, [("a", ADDED, 0)]),
+        ({"a": [1, 2]}, {"a": [1, 2, 2, 2]}, [("a", ADDED, 0), ("a", ADDED, 1)]),
+        ({"a": [1, 2, 3]}, {"a": [1, 3]}, [("a", 1)]),
+        ({"a": [1, 2, 3]}, {"a": [2, 3, 4]}, [("a", 0), ("a", ADDED, 0)]),
+        ({"a": [0, 0, 1, 0]}, {"a": [0, 1, 0, 0]}, [("a", 1), ("a", 2)]),
+        ({"a": [{"x": 1}, {"y": 2}, 3]}, {"a": [{"x": 5}, 3]}, [("a", 0, "x"), ("a", 1)]),
+        ({"a": [{"x": 1}, 2]}, {"a": [{"x": 5}, 2, 2]}, [("a", 0, "x"), ("a", ADDED, 0)]),
+        ({"a": [{1, 2}, 3]}, {"a": [{2, 1}]}, [("a", 1)]),
+        ({"a": [1, 1.0]}, {"a": [1.0]}, [("a", 0)]),
+        ({"a": (1, 2)}, {"a": (1, 2, 3)}, [("a",)]),
+        ({"a": list(range(600))}, {"a": list(range(1, 600))}, [("a", 0)]),
         ({"a": [{"x": 1}, {"x": 2}]}, {"a": [{"x": 5}, {"x": 6}]}, [("a", 0, "x"), ("a", 1, "x")]),
         ({"a": (1, 2)}, {"a": (1, 3)}, [("a", 1)]),
         ({"a": (1, 2)}, {"a": [1, 2]}, [("a",)]),
@@ -99,6 +116,24 @@ def test_one_change_is_found_where_it_was_made(state, data):
 def test_changes(before, after, paths):
     assert changed_paths(before, after) == tuple(paths)
     assert (digest(before) == digest(after)) == (paths == [])
+
+
+@given(st.lists(st.integers(0, 20), max_size=8, unique=True), st.data())
+@settings(deadline=None)
+def test_no_more_is_said_of_a_list_than_what_was_done_to_it(before, data):
+    gone = data.draw(st.sets(st.sampled_from(range(len(before))))) if before else set()
+    came = data.draw(st.integers(0, 3))
+    after = [item for i, item in enumerate(before) if i not in gone] + [-1] * came
+    paths = changed_paths(before, after)
+    assert len(paths) <= len(gone) + came
+    if came == 0 or not gone:
+        assert set(paths) == {(i,) for i in gone} | {(ADDED, count) for count in range(came)}
+
+
+def test_long_lists_are_compared_place_by_place():
+    long = int(MAX_ALIGNED**0.5) + 2
+    before, after = list(range(long)), [-1 - n for n in range(long + 1)]
+    assert changed_paths(before, after) == (*((i,) for i in range(long)), (ADDED, 0))
 
 
 class Colour(enum.Enum):
