@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from selfchallenge.errors import SelfChallengeError
+from selfchallenge.system import require_system
 
 app = typer.Typer(
     help="Self-Challenging agents on your own tools.",
@@ -62,3 +63,4 @@ def _root(
     *, debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False
 ) -> None:
     del debug  # taken out by `main`, wherever it stands
+    require_system()

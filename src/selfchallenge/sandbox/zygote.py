@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import gc
 import importlib.util
 import json
@@ -125,6 +126,7 @@ class Nursery:
 
     def serve(self) -> None:
         """Serve until the host goes away."""
+        _libc()  # once, and not in every child
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -238,9 +240,14 @@ def _say(status: socket.socket, what: dict[str, Any]) -> None:
         status.send(json.dumps(what).encode())
 
 
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent, `parent`, dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
 
