@@ -85,7 +85,8 @@ class PaperWriter:
         talks = [_Talk(number, seed) for number, seed in starts]
         self._explore(talks)
         for talk in talks:
-            talk.hear(render("paper_task.md.j2", answers=True))
+            subject = subject_of(self.environment, talk.subject)
+            talk.hear(render("paper_task.md.j2", answers=True, subject=subject))
         rejected = talks
         for revision in range(self.settings.revisions + 1):
             if revision:
