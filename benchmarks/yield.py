@@ -1,9 +1,11 @@
-"""What each gate keeps of the same candidates, and what it costs to ask it.
+r"""What each gate keeps of the same candidates, and what an accepted task costs.
 
-    python benchmarks/yield.py RUN --env calculation [--out benchmarks/yield.json]
+    python benchmarks/yield.py RUN [RUN ...] --out benchmarks/yield.json \
+        --table docs/results/yield.md
 
-RUN is a run directory: its `candidates.jsonl` was written once by one model and serves every gate.
-The cost of writing is that of the run; the cost of a gate is measured here.
+Each RUN is a directory of `selfchallenge challenge`: its `candidates.jsonl` was written once, by
+one writer and one model, and serves every gate. The cost of writing is that of the run; the cost of
+a gate is measured here. The table replaces what stands between the marks in the document.
 """
 
 from __future__ import annotations
@@ -27,10 +29,17 @@ from selfchallenge.runs.store import RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask
 
+BEGIN, END = "<!-- table of benchmarks/yield.py -->", "<!-- end of table -->"
+GATES: tuple[Gate, ...] = ("none", "verifier", "solution", "paper", "full")
+
 
 def calls(task: CodeAsTask, tools: set[str]) -> int:
-    """Tool calls written in the solution."""
-    named = (node.func for node in ast.walk(ast.parse(task.solution)) if isinstance(node, ast.Call))
+    """Tool calls written in the solution; 0 for code that cannot be parsed."""
+    try:
+        tree = ast.parse(task.solution)
+    except SyntaxError:
+        return 0
+    named = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     return sum(isinstance(name, ast.Name) and name.id in tools for name in named)
 
 
@@ -52,48 +61,101 @@ def judged(
     """What one gate says of all candidates."""
     seen, held, started = Seen(), held_of(world), time.perf_counter()
     tasks = [one.task for one in candidates if one.task is not None]
-    kept = [
-        task
-        for task in tasks
-        if check(task, world, gate, sandbox=sandbox, seen=seen, held=held).accepted
-    ]
+    kept, why = [], dict[str, int]()
+    for task in tasks:
+        verdict = check(task, world, gate, sandbox=sandbox, seen=seen, held=held)
+        if verdict.accepted:
+            kept.append(task)
+        else:
+            name = next(result.name for result in verdict.checks if not result.passed)
+            why[name] = why.get(name, 0) + 1
     seconds = time.perf_counter() - started
     low, high = wilson(len(kept), len(candidates))
+    tokens, writing = cost(candidates)
     return {
         "accepted": len(kept),
         "share": round(len(kept) / len(candidates), 4),
         "ci95": [round(low, 4), round(high, 4)],
+        "dropped_by": why,
+        "tokens_per_accepted": round(tokens / len(kept), 1) if kept else None,
+        "seconds_per_accepted": round((writing + seconds) / len(kept), 2) if kept else None,
         "seconds_per_checked_task": round(seconds / max(1, len(tasks)), 3),
         **spread(kept, world),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--env", required=True)
-    parser.add_argument("--out", type=Path, default=None)
-    asked = parser.parse_args()
-    world, run = load_environment(asked.env), RunFiles.view(asked.run)
+def cost(candidates: list[Candidate]) -> tuple[int, float]:
+    """Tokens sampled and seconds spent on writing all of them."""
+    return sum(one.tokens for one in candidates), sum(one.seconds for one in candidates)
+
+
+def measured(folder: Path, sandbox: Sandbox) -> dict[str, Any]:
+    """Everything about one run."""
+    run = RunFiles.view(folder)
+    facts = run.read_json("run.json") or {}
+    world = load_environment(facts["spelled"])
     candidates = run.read("candidates.jsonl", Candidate)
     written = [one.task for one in candidates if one.task is not None]
+    tokens, seconds = cost(candidates)
+    return {
+        "environment": facts["environment"],
+        "writer": candidates[0].writer,
+        "model": facts["settings"]["model"],
+        "isolation": sandbox.isolation,
+        "candidates": len(candidates),
+        "with_a_task": len(written),
+        "tokens": tokens,
+        "seconds": round(seconds, 1),
+        "written": spread(written, world),
+        "gates": {gate: judged(candidates, world, gate, sandbox) for gate in GATES},
+    }
+
+
+# -- telling ---------------------------------------------------------------------------------------
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """One row for each gate of each run, as Markdown."""
+    heads = (
+        "environment, writer, model | gate | accepted of attempts | 95 % | distinct solutions",
+        "tokens each | seconds each | mean calls: written, kept",
+    )
+    rows = [f"| {' | '.join(heads)} |", f"|{' --- |' * 8}"]
+    for one in found:
+        name = f"{one['environment']}, {one['writer']}, {one['model']}"
+        for gate, says in one["gates"].items():
+            low, high = (100 * share for share in says["ci95"])
+            before, after = one["written"]["mean_calls"], says["mean_calls"]
+            cells = (
+                name,
+                gate,
+                f"{says['accepted']} of {one['candidates']} ({100 * says['share']:.1f} %)",
+                f"{low:.1f} to {high:.1f} %",
+                says["distinct_solutions"],
+                says["tokens_per_accepted"] or "-",
+                says["seconds_per_accepted"] or "-",
+                f"{before}, {'-' if after is None else after}",
+            )
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    assert set(GATES) == set(get_args(Gate))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--table", type=Path, default=None, help="document that holds the marks")
+    asked = parser.parse_args()
     with Sandbox() as sandbox:
-        found = {
-            "environment": asked.env,
-            "writer": candidates[0].writer,
-            "model": (run.read_json("run.json") or {}).get("settings", {}).get("model"),
-            "isolation": sandbox.isolation,
-            "candidates": len(candidates),
-            "with_a_task": len(written),
-            "tokens": sum(one.tokens for one in candidates),
-            "seconds": round(sum(one.seconds for one in candidates), 1),
-            "written": spread(written, world),
-            "gates": {gate: judged(candidates, world, gate, sandbox) for gate in get_args(Gate)},
-        }
-    text = json.dumps(found, indent=1)
-    print(text)
+        found = [measured(run, sandbox) for run in asked.runs]
+    print(table(found))
     if asked.out:
-        asked.out.write_text(f"{text}\n")
+        asked.out.write_text(f"{json.dumps(found, indent=1)}\n")
+    if asked.table:
+        head, _, rest = asked.table.read_text().partition(BEGIN)
+        tail = rest.partition(END)[2]
+        asked.table.write_text(f"{head}{BEGIN}\n\n{table(found)}\n\n{END}{tail}")
 
 
 if __name__ == "__main__":
