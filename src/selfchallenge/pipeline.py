@@ -29,6 +29,7 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
+from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
 from selfchallenge.learning import Learning, mastered
@@ -150,9 +151,9 @@ class Loop:
         if sum(key.startswith(f"{phase}/") for key in done) >= total:
             return
         pairs = references(tasks, self.environment, self.sandbox)
-        self._measure(idle(), pairs, "noop", done, trials=1)
+        self._measure(idle(), self._roles.idle_ways(), pairs, "noop", done, trials=1)
         model = self._roles.after(tasks) if phase == "after" else self._roles.executor(tasks)
-        self._measure(model, pairs, phase, done, trials=self.settings.trials)
+        self._measure(model, self._roles.ways(), pairs, phase, done, trials=self.settings.trials)
 
     def report(self) -> dict[str, Any]:
         """Write `summary.json` and `report.html`."""
@@ -178,6 +179,7 @@ class Loop:
     def _measure(
         self,
         model: Model,
+        ways: Ways,
         pairs: Sequence[tuple[CodeAsTask, Verdict]],
         phase: str,
         done: set[str],
@@ -200,6 +202,7 @@ class Loop:
                 seed=self.settings.seed,
                 batch=self.settings.batch,
                 done=done,
+                ways=ways,
             ):
                 self.run.append("scores.jsonl", episode)
                 done.add(episode.key)
