@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,15 @@ class Loop:
         total = len(tasks) * self.settings.trials
         if sum(key.startswith(f"{phase}/") for key in done) >= total:
             return
-        pairs = references(tasks, self.environment, self.sandbox)
+        pairs = self._held_out
         self._measure(idle(), self._roles.idle_ways(), pairs, "noop", done, trials=1)
         model = self._roles.after(tasks) if phase == "after" else self._roles.executor(tasks)
         self._measure(model, self._roles.ways(), pairs, phase, done, trials=self.settings.trials)
+
+    @cached_property
+    def _held_out(self) -> Sequence[tuple[CodeAsTask, Verdict]]:
+        """The held-out tasks with what attempts at them are judged by, found out once."""
+        return references(held_out_tasks(self.environment), self.environment, self.sandbox)
 
     def report(self) -> dict[str, Any]:
         """Write `summary.json` and `report.html`."""
