@@ -7,6 +7,7 @@ from pathlib import Path
 from selfchallenge import manifest
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import spelling_of
+from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
 from selfchallenge.progress import Watch
@@ -29,7 +30,8 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
     """
     if (out / "run.json").exists():
         return
-    for spec in {settings.model, settings.teacher_model} - {"", *SKILLS}:
+    made_here = {"", ScriptedUser.name, *SKILLS}
+    for spec in {settings.model, settings.teacher_model, settings.user_model} - made_here:
         look_up(spec)
     challenger = settings.challenger_model or settings.model
     if challenger != CHALLENGER:

@@ -20,6 +20,7 @@ from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
+from selfchallenge.learner.samples import without_user_faults
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
@@ -60,13 +61,17 @@ class Learning:
         """Attempt every task several times; episodes are what the learner reads.
 
         Tasks that no attempt solved are then attempted with their example solution in view, when
-        the settings ask for it. An online algorithm makes its attempts itself.
+        the settings ask for it and nobody tells the tasks. An online algorithm makes its attempts
+        itself.
         """
         if self.settings.algorithm in ONLINE:
             self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
             return
         pairs = self.pairs()
         plain, hinted = self.settings.rollouts, self.settings.hinted
+        if hinted and self.settings.user_model:
+            self.watch.say("no attempt sees its solution: a user tells the tasks")
+            hinted = 0
         self._stage("rollouts", [self._assign(pair, n) for n in range(plain) for pair in pairs])
         solved = {e.task for e in self._episodes() if e.reward == 1.0 and not e.meta.get(HINTED)}
         unsolved = [pair for pair in pairs if pair[0].id not in solved]
@@ -121,7 +126,7 @@ class Learning:
         if algorithm == "dpo":
             return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
         if algorithm == "distill":
-            taught = teaching.in_tokens_of(model.tokenizer, episodes)
+            taught = teaching.in_tokens_of(model.tokenizer, without_user_faults(episodes))
             return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
         return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
 
@@ -196,6 +201,7 @@ class Learning:
             settings=self.settings.agent,
             temperature=self.settings.temperature,
             batch=self.settings.batch,
+            ways=self.roles.ways(),
         ):
             self.run.append("episodes.jsonl", episode)
             tick(episode.completion_tokens)

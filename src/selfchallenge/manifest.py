@@ -34,6 +34,8 @@ class RunSettings:
         model: the executor, and the challenger unless another is named.
         challenger_model: who writes the tasks; empty: `model`.
         teacher_model: who makes the attempts that `distill` learns from; empty for the others.
+        user_model: who tells the agent its task, `scripted:user` or a model; empty: nobody, the
+            agent reads it.
         writer: `staged` (answer-first) or `paper` (one shot with revisions).
         gate: which checks a task must pass.
         algorithm: how the executor learns.
@@ -58,6 +60,7 @@ class RunSettings:
     model: str = "default"
     challenger_model: str = ""
     teacher_model: str = ""
+    user_model: str = ""
     writer: Literal["staged", "paper"] = "staged"
     gate: Gate = "full"
     algorithm: Literal["rft", "distill", "dpo", "grpo", "ppo"] = "rft"

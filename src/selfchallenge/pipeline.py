@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
+from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
 from selfchallenge.learning import Learning, mastered
@@ -149,10 +151,15 @@ class Loop:
         total = len(tasks) * self.settings.trials
         if sum(key.startswith(f"{phase}/") for key in done) >= total:
             return
-        pairs = references(tasks, self.environment, self.sandbox)
-        self._measure(idle(), pairs, "noop", done, trials=1)
+        pairs = self._held_out
+        self._measure(idle(), self._roles.idle_ways(), pairs, "noop", done, trials=1)
         model = self._roles.after(tasks) if phase == "after" else self._roles.executor(tasks)
-        self._measure(model, pairs, phase, done, trials=self.settings.trials)
+        self._measure(model, self._roles.ways(), pairs, phase, done, trials=self.settings.trials)
+
+    @cached_property
+    def _held_out(self) -> Sequence[tuple[CodeAsTask, Verdict]]:
+        """The held-out tasks with what attempts at them are judged by, found out once."""
+        return references(held_out_tasks(self.environment), self.environment, self.sandbox)
 
     def report(self) -> dict[str, Any]:
         """Write `summary.json` and `report.html`."""
@@ -178,6 +185,7 @@ class Loop:
     def _measure(
         self,
         model: Model,
+        ways: Ways,
         pairs: Sequence[tuple[CodeAsTask, Verdict]],
         phase: str,
         done: set[str],
@@ -200,6 +208,7 @@ class Loop:
                 seed=self.settings.seed,
                 batch=self.settings.batch,
                 done=done,
+                ways=ways,
             ):
                 self.run.append("scores.jsonl", episode)
                 done.add(episode.key)

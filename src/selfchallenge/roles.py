@@ -1,4 +1,4 @@
-"""Who plays which role in a run: challenger, executor, teacher, and the model that is trained."""
+"""Who plays which role in a run: challenger, executor, teacher, user, and who is trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.errors import StageError
-from selfchallenge.executor.oracle import oracle
+from selfchallenge.executor.batch import Ways
+from selfchallenge.executor.oracle import listening_oracle, oracle
+from selfchallenge.executor.talk import told_by
+from selfchallenge.executor.user import ScriptedUser, played_by
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
@@ -37,6 +40,7 @@ class Roles:
     folder: Path
     watch: Watch
     _models: dict[str, Model] = field(default_factory=dict)
+    _user: Model | None = None
     _trained: bool = False
 
     def challenger(self) -> Model:
@@ -50,6 +54,15 @@ class Roles:
     def attempting(self, tasks: Sequence[CodeAsTask]) -> Model:
         """Who makes the attempts to be learnt from: the teacher if there is one."""
         return self._agent(self.settings.teacher_model or self.settings.model, tasks)
+
+    def ways(self) -> Ways:
+        """How attempts are made: told by the user where the run has one."""
+        user = played_by(self.settings.user_model, self._load_user)
+        return Ways() if user is None else told_by(user)
+
+    def idle_ways(self) -> Ways:
+        """The same for doing nothing, which needs no model to talk to."""
+        return told_by(ScriptedUser()) if self.settings.user_model else Ways()
 
     def trainable(self) -> Trainable:
         """The executor as the learner needs it; a scripted one is stood in for by a tiny model.
@@ -86,13 +99,21 @@ class Roles:
 
     def close(self) -> None:
         """Give the models back."""
-        for model in self._models.values():
+        for model in (*self._models.values(), *filter(None, [self._user])):
             model.close()
 
     def _agent(self, spec: str, tasks: Sequence[CodeAsTask]) -> Model:
         if spec in SKILLS:
-            return oracle(tasks, name=spec, skill=SKILLS[spec])
+            double = listening_oracle if self.settings.user_model else oracle
+            return double(tasks, name=spec, skill=SKILLS[spec])
         return self._load(spec)
+
+    def _load_user(self, spec: str) -> Model:
+        """Weights of the user's own, also where the executor's are the same: those are trained."""
+        if self._user is None:
+            self.watch.say(f"loading model {spec} for the user")
+            self._user = load_model(spec, say=self.watch.say)
+        return self._user
 
     def _load(self, spec: str) -> Model:
         if spec == "scripted:challenger":

@@ -411,14 +411,17 @@ def one(tmp_path):
     return str(file)
 
 
-def test_eval_measures_and_tells_the_floor(command, one):
+@pytest.mark.parametrize("user", [None, "scripted:user"])
+def test_eval_measures_and_tells_the_floor(command, one, user):
     flags = ("--tasks", one, "--preset", "smoke", "--trials", "2")
+    flags += () if user is None else ("--user-model", user)
     code, out, _ = command("eval", STARTER, *flags, "--json")
     found = json.loads(out)
     assert code == 0
     assert (found["pass@1"], found["n"], found["noop_floor"]) == (1.0, 1, 0.0)
     assert (found["grounded"]["pass@1"], found["attempts"]) == (1.0, 2)
     assert (found["tasks"], found["model"]) == (one, "scripted:oracle")
+    assert found["measured"].get("user") == user
 
 
 def test_eval_on_held_out_tasks(command, monkeypatch):
@@ -556,11 +559,13 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
     monkeypatch.setattr("selfchallenge.pipeline.run_loop", remember)
     monkeypatch.setattr("selfchallenge.rounds.run_loop", remember)
     taught = ["--algorithm", "distill", "--teacher-model", "scripted:half", "--only-success"]
+    taught += ["--user-model", "scripted:user"]
     given = ["run", "library", "--out", str(tmp_path / "x"), "--json"]
     assert command(*given, *taught)[:2] == (0, "{}\n")
     (_, settings) = seen.pop()
     assert (settings.algorithm, settings.teacher_model) == ("distill", "scripted:half")
     assert settings.rft.only_success
+    assert settings.user_model == "scripted:user"
 
     assert command(*given, "--rounds", "2", "--challenger", "latest")[:2] == (0, "{}\n{}\n")
     (first, _), (second, later) = seen

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.executor.user import PORTIONS, STOP, ScriptedUser, Talk, portions
+from selfchallenge.models.scripted import register_script
 from selfchallenge.pipeline import open_loop, run_loop
+from selfchallenge.progress import Silent
 from selfchallenge.settings import overlay, preset
 
 pytest.importorskip("torch")
@@ -118,3 +121,82 @@ def test_online_algorithms_make_no_attempts_beforehand(tmp_path):
         loop.challenge()
         loop.roll_out()
     assert not (tmp_path / "episodes.jsonl").exists()
+
+
+# -- tasks that a user tells -----------------------------------------------------------------------
+
+
+def test_a_user_tells_the_tasks_and_the_agent_never_reads_them(tmp_path):
+    asked = settings(user_model="scripted:user", hinted=2, model="scripted:half", rollouts=4)
+    summary = run_loop("retail", tmp_path, asked)
+    tasks = {task["id"]: task["instruction"] for task in lines(tmp_path / "tasks.jsonl")}
+    episodes = lines(tmp_path / "episodes.jsonl")
+    assert len(episodes) == 4 * len(tasks)  # and none that sees its solution
+    assert {episode["reward"] for episode in episodes} == {0.0, 1.0}
+    for episode in episodes:
+        assert episode["meta"]["user"] == "scripted:user"
+        told = [turn for turn in episode["turns"] if turn["role"] == "user"]
+        assert told[0]["content"] == portions(tasks[episode["task"]], PORTIONS)[0]
+        assert not any(turn["logprobs"] for turn in told)
+    assert summary["user"] == {"model": "scripted:user", "tokens": 0, "faults": 0}
+    assert (summary["noop_floor"], summary["hinted"]) == (0.0, None)
+    assert 0 < summary["before"]["pass@1"] < 1
+    assert (tmp_path / "model" / "training.json").exists()
+
+
+def deserter():
+    """A user that leaves every other talk before it has said anything."""
+
+    def reply(prompt):
+        instruction = prompt.messages[0].content.split("\n\n")[1]
+        heard = [m.content for m in prompt.messages if m.role == "user"]
+        said = [m.content for m in prompt.messages if m.role == "assistant"]
+        if not said and prompt.seed // 1000 % 2:
+            return STOP
+        return ScriptedUser().reply([Talk(instruction, said, heard)])[0]
+
+    return reply
+
+
+def test_what_the_user_spoilt_is_labelled_and_not_learnt_from(tmp_path):
+    register_script("deserter", deserter)
+    asked = settings(
+        user_model="scripted:deserter",
+        algorithm="distill",
+        teacher_model="scripted:oracle",
+        rollouts=6,
+    )
+    summary = run_loop("library", tmp_path, asked)
+    episodes = lines(tmp_path / "episodes.jsonl")
+    spoilt = [episode for episode in episodes if episode["reward"] == 0.0]
+    assert 0 < len(spoilt) < len(episodes)
+    assert all(episode["meta"]["user_fault"].startswith("left without") for episode in spoilt)
+    assert summary["user"]["faults"] >= len(spoilt)
+    assert summary["user"]["tokens"] > 0
+    trained = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert trained["samples"] == len({e["task"] for e in episodes} - only_in(spoilt, episodes))
+
+
+def only_in(spoilt, episodes):
+    """Tasks of which every attempt was spoilt."""
+    return {e["task"] for e in spoilt} - {e["task"] for e in episodes if e["reward"] == 1.0}
+
+
+def test_the_user_stays_as_it_is_while_the_executor_learns(tmp_path, monkeypatch):
+    from selfchallenge import roles
+    from selfchallenge.models.scripted import ScriptedModel
+
+    loaded = []
+
+    def load(spec, **_):
+        loaded.append(spec)
+        return ScriptedModel(spec, lambda _: "")
+
+    monkeypatch.setattr(roles, "load_model", load)
+    found = roles.Roles(settings(model="folder", user_model="folder"), tmp_path, Silent())
+    executor = found.executor([])
+    found.ways()
+    found.ways()
+    assert found.executor([]) is executor
+    assert loaded == ["folder", "folder"]
+    found.close()

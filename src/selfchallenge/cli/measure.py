@@ -23,6 +23,7 @@ from selfchallenge.cli.options import (
     Preset,
     Seed,
     Unsafe,
+    UserModel,
     resolve,
 )
 
@@ -56,13 +57,6 @@ Policy = Annotated[
 ]
 Tokens = Annotated[int, typer.Option(min=1, help="Of a benchmark: tokens of a reply at most.")]
 First = Annotated[int, typer.Option(min=0, help="Of a benchmark: so many tasks only; 0: all.")]
-UserModel = Annotated[
-    str | None,
-    typer.Option(
-        help="Who tells the agent its task: scripted:user, or any model (see --model). "
-        "tau-bench: scripted:user when not given; other tasks: nobody."
-    ),
-]
 
 
 @app.command("eval")
@@ -103,6 +97,7 @@ def evaluate(
         config,
         assign,
         model=model,
+        user_model=user_model,
         seed=seed,
         allow_unsafe=allow_unsafe,
         min_isolation=min_isolation,
@@ -112,7 +107,7 @@ def evaluate(
     options = _options(
         steps, actions, checker, feedback, prompt, split, subset, policy, tokens, first
     )
-    found = _measure(env, tasks, data, settings, options, user_model, out, compare)
+    found = _measure(env, tasks, data, settings, options, out, compare)
     print(json.dumps(found) if as_json else as_text(found))
 
 
@@ -131,14 +126,13 @@ def _measure(
     data: Path | None,
     settings: RunSettings,
     options: SetOptions,
-    user_model: str | None,
     out: Path | None,
     compare: Path | None,
 ) -> dict[str, Any]:
     from selfchallenge.environments.loading import load_environment
     from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure, own_set
     from selfchallenge.evaluation.sets import NAMES, benchmark_set
-    from selfchallenge.executor.user import ModelUser, ScriptedUser, User
+    from selfchallenge.executor.user import played_by
     from selfchallenge.models.loading import load_model
     from selfchallenge.progress import watch
     from selfchallenge.sandbox.host import Sandbox
@@ -152,12 +146,10 @@ def _measure(
         settings.batch,
     )
     with ExitStack() as stack:
-        player: User | None = None
-        if user_model == ScriptedUser.name:
-            player = ScriptedUser()
-        elif user_model is not None:
-            model = stack.enter_context(closing(load_model(user_model, batch=settings.batch)))
-            player = ModelUser(model)
+        player = played_by(
+            settings.user_model,
+            lambda spec: stack.enter_context(closing(load_model(spec, batch=settings.batch))),
+        )
         own = tasks not in NAMES
         chosen = choose_tasks(world, tasks) if own else []
         benchmark = None if own else benchmark_set(tasks, world, options, player)

@@ -36,6 +36,13 @@ OnlySuccess = Annotated[
         "--only-success", help="Of the teacher's attempts, learn from the successes only."
     ),
 ]
+UserModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Who tells the agent its task: scripted:user, or any model (see --model). "
+        "When not given, nobody: the agent reads it; in tau-bench scripted:user."
+    ),
+]
 Rounds = Annotated[
     int, typer.Option(min=1, help="Rounds of challenge and learning, each with the new executor.")
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 from selfchallenge import __version__
 from selfchallenge.environments.base import Environment, environment_name
-from selfchallenge.episode import Episode
+from selfchallenge.episode import USER_FAULT, Episode
 from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.evaluation.beside import outcomes_of, paired_with
 from selfchallenge.evaluation.metrics import Outcomes, score, several
@@ -21,9 +21,9 @@ from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.executor.agent import AgentSettings, Assignment
 from selfchallenge.executor.batch import Ways
-from selfchallenge.executor.oracle import idle, oracle
+from selfchallenge.executor.oracle import idle, listening_oracle, oracle
 from selfchallenge.executor.talk import told_by
-from selfchallenge.executor.user import User
+from selfchallenge.executor.user import ScriptedUser, User
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Stage, Watch
@@ -165,6 +165,7 @@ def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> di
         "grounded": _scores(_outcomes(episodes, grounded=True)),
         "noop_floor": score(floor).pass_at_1,
         "noop_passed": sum(map(any, floor.values())),
+        "user_faults": sum(USER_FAULT in episode.meta for episode in episodes),
         "cost": _cost(episodes, seconds),
     }
 
@@ -188,8 +189,13 @@ def own_set(
     pairs = references(tasks, environment, sandbox)
     if user is None:
         return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
-    ways = told_by(user)
-    return TestSet(pairs=pairs, ways=ways, idle_ways=ways, facts={"user": user.name})
+    return TestSet(
+        pairs=pairs,
+        ways=told_by(user),
+        idle_ways=told_by(ScriptedUser()),
+        oracle=partial(listening_oracle, tasks),
+        facts={"user": user.name},
+    )
 
 
 def _model(spec: str, found_set: TestSet, batch: int) -> Model:

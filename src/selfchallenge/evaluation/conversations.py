@@ -14,8 +14,9 @@ from selfchallenge.evaluation.tau_bench import (
     Grader,
     outputs_given,
 )
+from selfchallenge.executor.oracle import listener
 from selfchallenge.executor.talk import Conversation
-from selfchallenge.executor.user import CONSENT, PORTIONS, SHORTEST, portions
+from selfchallenge.executor.user import SHORTEST
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.scripted import ScriptedModel
 
@@ -74,20 +75,14 @@ def replayer(
     Only what changes the database is replayed: some ground truths look up more than an episode has
     steps for. Tools that end an episode are left out, as the benchmark does when it grades.
     """
-    known = {" ".join(portions(task.instruction, PORTIONS)): task for task in tasks}
 
-    def reply(prompt: Prompt) -> str:
-        said = [message.content for message in prompt.messages[1:] if message.role == "user"]
-        if CONSENT not in said:
-            return "Is there more?"
-        at = said.index(CONSENT)
-        task = known[" ".join(said[:at])]
+    def act(task: BenchmarkTask, prompt: Prompt, since: Sequence[str]) -> str:
+        del prompt
         todo = [action for action in task.actions if action.name in changing]
         steps = [_json(a) for a in todo] if actions == "json" else [_code(todo)] if todo else []
-        done = len(said) - at - 1
-        return steps[done] if done < len(steps) else f"Done. {' '.join(task.outputs)}"
+        return steps[len(since)] if len(since) < len(steps) else f"Done. {' '.join(task.outputs)}"
 
-    return ScriptedModel("oracle", reply)
+    return listener("oracle", {task.instruction: task for task in tasks}, act)
 
 
 def _json(action: Action) -> str:

@@ -106,7 +106,7 @@ def benchmark_set(
         user: the user of tau-bench; a script plays it when there is none.
 
     Raises:
-        UsageError: the benchmark has no such tasks, or there is no data.
+        UsageError: the benchmark has no such tasks or no user, or there is no data.
         LoadError: its files cannot be read.
     """
     if environment.data is None:
@@ -115,6 +115,8 @@ def benchmark_set(
             fix=f"selfchallenge data get {name} --to DIR, then --data DIR; or use --tasks held-out",
         )
     if name == "m3tooleval":
+        if user is not None:
+            raise UsageError("nobody tells m3tooleval's tasks", fix="leave --user-model out")
         found = _m3tooleval(environment, environment.data, options)
     elif issubclass(environment, Desk):
         desks = _tau2 if name == "tau2" else _tau_bench

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from selfchallenge.episode import HINTED, Episode
+from selfchallenge.episode import HINTED, USER_FAULT, Episode
 from selfchallenge.evaluation.metrics import compare, score
 from selfchallenge.runs.store import RunFiles
 
@@ -16,7 +16,8 @@ def summarise(run: RunFiles) -> dict[str, Any]:
 
     `before`, `after` and `paired` are None until they have been measured; `pass@1` is the verifier
     alone, `grounded` the full reward. `episodes` are the executor's own attempts, `hinted` those
-    with the example solution in view (None without any).
+    with the example solution in view (None without any). `user` is who told the tasks, what its
+    model read and wrote, and how many failed attempts it is to blame for (None without one).
     """
     manifest = run.read_json("run.json")
     candidates = run.read("candidates.jsonl")
@@ -38,6 +39,7 @@ def summarise(run: RunFiles) -> dict[str, Any]:
         "tasks": {"attempted": len(candidates), "accepted": accepted},
         "episodes": _rewarded(e for e in episodes if not e.meta.get(HINTED)),
         "hinted": _rewarded(e for e in episodes if e.meta.get(HINTED)) if hinted else None,
+        "user": _user(manifest["settings"].get("user_model", ""), [*episodes, *scores]),
         "before": _score(scores, "before"),
         "after": _score(scores, "after"),
         "paired": _paired(phases["before"], phases["after"]),
@@ -55,6 +57,14 @@ def summarise(run: RunFiles) -> dict[str, Any]:
 def _rewarded(episodes: Iterable[Episode]) -> dict[str, int]:
     rewards = [episode.reward for episode in episodes]
     return {"count": len(rewards), "successes": sum(reward == 1.0 for reward in rewards)}
+
+
+def _user(name: str, episodes: Sequence[Episode]) -> dict[str, Any] | None:
+    if not name:
+        return None
+    tokens = sum(episode.meta.get("user_tokens", 0) for episode in episodes)
+    faults = sum(USER_FAULT in episode.meta for episode in episodes)
+    return {"model": name, "tokens": tokens, "faults": faults}
 
 
 def _outcomes(

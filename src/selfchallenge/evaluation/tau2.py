@@ -9,7 +9,6 @@ must be said to the user. Scores are kept apart from tau-bench's.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,10 @@ TOLD = ("known_info", "reason_for_call", "task_instructions", "unknown_info")
 
 def read_tau2(
     data: Path, domain: str, tools: frozenset[str]
-) -> tuple[list[BenchmarkTask], dict[str, int]]:
-    """The tasks that can be judged here, and how many were left out for which reason.
+) -> tuple[list[BenchmarkTask], dict[str, list[int]]]:
+    """The tasks that can be judged here, and which were left out, by reason.
+
+    A task goes by its place in the file, from 0, which is also its id in tau2.
 
     Args:
         data: folder with the folders `retail` and `airline` in it.
@@ -42,14 +43,15 @@ def read_tau2(
     fix = "selfchallenge data get tau2 --to DIR, then --data DIR"
     with boundary(LoadError, "the tasks of tau2 cannot be read", where=str(file), fix=fix):
         found = json.loads(file.read_text("utf-8"))
-        kept, left_out = [], Counter[str]()
+        kept: list[BenchmarkTask] = []
+        left_out: dict[str, list[int]] = {}
         for index, fields in enumerate(found):
             reason = _reason(fields, tools)
             if reason:
-                left_out[reason] += 1
+                left_out.setdefault(reason, []).append(index)
             else:
                 kept.append(_task(domain, index, fields))
-        return kept, dict(left_out)
+        return kept, left_out
 
 
 def _reason(fields: Mapping[str, Any], tools: frozenset[str]) -> str:

@@ -140,8 +140,11 @@ class Conversation(Attempt):
         return any(call.ok and call.tool in self.rules.ending for call in trace)
 
 
-def told_by(user: User, rules: TalkRules = TalkRules()) -> Ways:
-    """Attempts at our own tasks that a user tells; the last reply to the user is the answer."""
+def told_by(user: User, rules: TalkRules = TalkRules(ending=())) -> Ways:
+    """Attempts at our own tasks that a user tells; the last reply to the user is the answer.
+
+    No tool ends them: what it gave may be the answer, which the user has still to be told.
+    """
 
     def begin(
         assignment: Assignment,

@@ -9,7 +9,7 @@ carry a label, so that training can leave them out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
@@ -128,6 +128,13 @@ class ScriptedUser:
         return STOP
 
 
+def played_by(spec: str, load: Callable[[str], Model]) -> User | None:
+    """The user that `--user-model` names: nobody, the script, or a model that `load` finds."""
+    if not spec:
+        return None
+    return ScriptedUser() if spec == ScriptedUser.name else ModelUser(load(spec))
+
+
 def portions(instruction: str, count: int) -> list[str]:
     """The instruction as its user says it, in at most `count` pieces of whole sentences."""
     sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'#])", instruction.strip())
@@ -185,4 +192,6 @@ def fault(talk: Talk, needed: Iterable[str] = (), *, ended: bool) -> str:
     kept = [value for value in needed if value in talk.instruction and value.lower() not in told]
     if ended and kept:
         return f"left without telling {kept[0]}"
+    if ended and not any(text for text in talk.said if STOP not in text):
+        return "left without a word"
     return ""

@@ -79,7 +79,7 @@ def _retold(tokenizer: Any, episode: Episode) -> Episode:
 
 
 def _ended_itself(episode: Episode, number: int) -> bool:
-    """A reply with an action ends with its block; an answer ends with the mark of the template."""
-    last = number == len(episode.turns) - 1
-    answered = last and episode.stop is StopReason.ANSWER
-    return answered and parse_action(episode.turns[number].content) is None
+    """A reply with an action ends with its block; any other with the mark of the template."""
+    went_on = number < len(episode.turns) - 1
+    whole = went_on or episode.stop in (StopReason.ANSWER, StopReason.USER)
+    return whole and parse_action(episode.turns[number].content) is None

@@ -50,6 +50,8 @@ def _tasks(summary: Mapping[str, Any]) -> Iterator[Row]:
     if hinted and hinted["count"]:
         share = f"{shape.percent(hinted['successes'] / hinted['count'])} of them succeeded"
         yield "solution shown", shape.count(hinted["count"]), share
+    if user := summary.get("user"):
+        yield "failures of the user", shape.count(user["faults"]), f"told by {user['model']}"
 
 
 def _share(accepted: int, attempted: int) -> str:

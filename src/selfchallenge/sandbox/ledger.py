@@ -28,11 +28,19 @@ _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a state: as plain data, as bytes where they tell all, and as it is in digests."""
+    """A part of a state.
+
+    Attributes:
+        value: as plain data.
+        written: as bytes, where they tell all.
+        text: as it is in digests.
+        encoded: as it is sent; `text` but for the order of keys.
+    """
 
     value: Any
     written: bytes | None
     text: bytes
+    encoded: bytes
 
 
 _Node = _Piece | dict[str, Any]
@@ -77,9 +85,9 @@ class Comparison:
         """SHA-256 of the later state, as `state.digest` computes it."""
         return _hashed(self._state, self._text(self._root, self._state, ()))
 
-    def state(self) -> Any:
-        """The later state as plain data, to be read only."""
-        return self._plain(self._root, self._state, ())
+    def encoded(self) -> bytes:
+        """The later state as plain data, as `wire.encode` writes it."""
+        return self._encoded(self._root, self._state, ())
 
     def _differences(self, before: _Node, now: Any, path: Path) -> Iterator[Path]:
         if isinstance(before, dict) and _splits(now):
@@ -103,14 +111,14 @@ class Comparison:
             return before.text
         return wire.canonical(plain(now, path=path, objects=True))
 
-    def _plain(self, before: _Node | None, now: Any, path: Path) -> Any:
+    def _encoded(self, before: _Node | None, now: Any, path: Path) -> bytes:
         if isinstance(before, dict) and _splits(now):
-            return {
-                key: self._plain(before.get(key), value, (*path, key)) for key, value in now.items()
-            }
+            return _in_order(
+                {key: self._encoded(before.get(key), now[key], (*path, key)) for key in now}
+            )
         if isinstance(before, _Piece) and self._unchanged(before, now, path):
-            return before.value
-        return plain(now, path=path, objects=True)
+            return before.encoded
+        return wire.encode(plain(now, path=path, objects=True))
 
     def _unchanged(self, before: _Node, now: Any, path: Path) -> bool:
         """Whether the bytes say that nothing changed; False when they cannot tell."""
@@ -130,7 +138,13 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
     value = plain(state, path=path, objects=True)
-    return _Piece(value, written if _tells_all(state) else None, wire.canonical(value))
+    text, encoded = wire.canonical(value), wire.encode(value)
+    return _Piece(
+        value,
+        written if _tells_all(state) else None,
+        text,
+        text if encoded == text else encoded,
+    )
 
 
 def _splits(value: Any) -> bool:
@@ -151,7 +165,12 @@ def _hashed(state: Any, text: bytes) -> str:
 
 def _object(texts: dict[str, bytes]) -> bytes:
     """Canonical text of a dict, given those of its values."""
-    return b"{%b}" % b",".join([_key_text(key) + texts[key] for key in sorted(texts)])
+    return _in_order({key: texts[key] for key in sorted(texts)})
+
+
+def _in_order(texts: dict[str, bytes]) -> bytes:
+    """Text of a dict with its keys as they come, given those of its values."""
+    return b"{%b}" % b",".join([_key_text(key) + texts[key] for key in texts])
 
 
 @lru_cache(maxsize=1 << 14)

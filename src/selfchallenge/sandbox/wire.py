@@ -27,6 +27,7 @@ __all__ = [
     "encode",
     "recv_frame",
     "recv_frame_with_fds",
+    "send_encoded",
     "send_frame",
 ]
 
@@ -60,8 +61,13 @@ def canonical(value: Any) -> bytes:
     return _dump(_tagged(value, 0, _sorted))
 
 
-def decode(data: bytes | bytearray) -> Any:
+def decode(data: bytes | bytearray, *, ours: bool = False) -> Any:
     """The value that `encode` wrote.
+
+    Args:
+        data: the bytes.
+        ours: whether it was surely `encode` that wrote them. Then nothing is looked for that it
+            never writes, and a database is read in less than half the time.
 
     Raises:
         WireError: the bytes are not exactly one such value.
@@ -70,6 +76,8 @@ def decode(data: bytes | bytearray) -> Any:
         text = bytes(data).decode("utf-8")
         # Most of what crosses holds no mark, and then no key needs to be looked at.
         marked = '"$' in text or "\\u0024" in text
+        if ours:
+            return json.loads(text, object_pairs_hook=_untagged if marked else None)
         value = json.loads(
             text,
             object_pairs_hook=_untagged if marked else _object,
@@ -291,7 +299,18 @@ def send_frame(
         TimeoutError: the receiver does not read.
         OSError: the receiver is gone.
     """
-    data = encode(value)
+    send_encoded(sock, encode(value), limit=limit, deadline=deadline, fds=fds)
+
+
+def send_encoded(
+    sock: socket.socket,
+    data: bytes,
+    *,
+    limit: int = STATE_LIMIT,
+    deadline: float | None = None,
+    fds: Iterable[int] = (),
+) -> None:
+    """The same for a value as `encode` wrote it."""
     if len(data) > limit:
         raise WireError(f"{len(data)} bytes are more than the {limit} that may be sent at once")
     view = memoryview(_PREFIX.pack(len(data)) + data)
@@ -302,8 +321,10 @@ def send_frame(
         sent += sock.send(view[sent:])
 
 
-def recv_frame(sock: socket.socket, limit: int, deadline: float | None = None) -> Any:
-    """Receive one frame of at most `limit` bytes.
+def recv_frame(
+    sock: socket.socket, limit: int, deadline: float | None = None, *, ours: bool = False
+) -> Any:
+    """Receive one frame of at most `limit` bytes; `ours` as in `decode`.
 
     Raises:
         EOFError: the sender closed before a frame began.
@@ -311,7 +332,7 @@ def recv_frame(sock: socket.socket, limit: int, deadline: float | None = None) -
         TimeoutError: it was not complete by `deadline` (`time.monotonic()`).
         OSError: the connection broke.
     """
-    return decode(_body(sock, _exactly(sock, _PREFIX.size, deadline), limit, deadline))
+    return decode(_body(sock, _exactly(sock, _PREFIX.size, deadline), limit, deadline), ours=ours)
 
 
 def recv_frame_with_fds(sock: socket.socket, limit: int) -> tuple[Any, list[int]]:

@@ -76,6 +76,7 @@ def test_tau2_is_read_from_a_folder_and_from_a_wheel(tmp_path):
     ]
     assert tasks[0].outputs == ("12",)
     assert len(left_out) == 4
+    assert sorted(place for places in left_out.values() for place in places) == [1, 2, 3, 4]
 
 
 def test_what_is_not_the_pinned_content_is_named(tmp_path):

@@ -11,6 +11,7 @@ from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.benchmarks import Measuring, measure
 from selfchallenge.evaluation.sets import SetOptions, benchmark_set
 from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.progress import Silent
 from selfchallenge.sandbox.host import Sandbox
 
@@ -92,6 +93,13 @@ def test_what_does_not_fit_is_refused(name, benchmark, options, said, tmp_path):
     world = load_environment(name, tmp_path)
     with pytest.raises(UsageError, match=said):
         benchmark_set(benchmark, world, SetOptions(**options))
+
+
+def test_a_user_where_there_is_none_is_refused(tmp_path):
+    world = load_environment("web", tmp_path)
+    with pytest.raises(UsageError, match="nobody tells") as error:
+        benchmark_set("m3tooleval", world, SetOptions(), ScriptedUser())
+    assert "--user-model" in str(error.value.fix)
 
 
 @pytest.mark.parametrize("benchmark", ["m3tooleval", "tau-bench"])

@@ -99,7 +99,7 @@ def test_the_mark_ends_the_talk_whatever_else_is_said(reply):
         (["Hello."], ["#W1234567"], False, ""),
         (["Hello.", STOP], ["#W9999999"], True, ""),
         (["No.", "No.", "No."], [], False, "went round in circles"),
-        ([STOP, STOP, STOP], [], True, ""),
+        ([STOP], [], True, "left without a word"),
     ],
 )
 def test_who_is_to_blame(said, needed, ended, blame):

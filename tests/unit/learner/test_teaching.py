@@ -58,6 +58,14 @@ def test_a_teacher_known_by_its_text_is_put_into_the_students_tokens():
     assert sample.ids[-1] == END
 
 
+def test_what_a_teacher_tells_a_user_ends_with_the_mark_of_the_template():
+    turns = [said("assistant", "Who are you?"), said("user", "Ada."), said("assistant", "Done.")]
+    tokenizer = make_tokenizer()
+    (retold,) = in_tokens_of(tokenizer, [episode(turns, stop=StopReason.USER)])
+    (sample,) = samples_from([retold], 10_000).samples
+    assert spoken(tokenizer, sample) == ["Who are you?<|im_end|>", "Done.<|im_end|>"]
+
+
 def test_an_answer_that_was_cut_off_does_not_teach_to_end_there():
     tokenizer = make_tokenizer()
     (retold,) = in_tokens_of(tokenizer, [episode([said("assistant", BLOCK)], stop="steps")])

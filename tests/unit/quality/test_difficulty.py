@@ -1,13 +1,11 @@
 """The difficulty band, from the executor's own attempts."""
 
-from selfchallenge.episode import HINTED, Episode
+from selfchallenge.episode import HINTED, USER_FAULT, Episode
 from selfchallenge.quality.difficulty import in_band, pass_rates
 
 
-def attempt(task: str, number: int, reward: float, *, hinted: bool = False) -> Episode:
-    return Episode.model_construct(
-        task=task, attempt=number, reward=reward, meta={HINTED: True} if hinted else {}
-    )
+def attempt(task: str, number: int, reward: float, **meta: object) -> Episode:
+    return Episode.model_construct(task=task, attempt=number, reward=reward, meta=meta)
 
 
 EPISODES = [
@@ -16,11 +14,12 @@ EPISODES = [
     attempt("middle", 0, 1.0),
     attempt("middle", 1, 0.0),
     attempt("hard", 0, 0.0),
-    attempt("hard", 1, 1.0, hinted=True),
+    attempt("hard", 1, 1.0, **{HINTED: True}),
+    attempt("easy", 2, 0.0, **{USER_FAULT: "left without a word"}),
 ]
 
 
-def test_hinted_attempts_do_not_count():
+def test_attempts_that_were_hinted_or_that_the_user_spoilt_do_not_count():
     assert pass_rates(EPISODES) == {"easy": 1.0, "middle": 0.5, "hard": 0.0}
 
 

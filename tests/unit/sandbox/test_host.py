@@ -117,11 +117,11 @@ def interrupted(monkeypatch) -> None:
         asked[0] = asked[0] or any(word in str(value) for word in ("endless", "'tool': 'wait'"))
         send(sock, value, **more)
 
-    def interrupt(*arguments):
+    def interrupt(*arguments, **more):
         if asked[0]:
             asked[0] = False
             raise KeyboardInterrupt
-        return receive(*arguments)
+        return receive(*arguments, **more)
 
     monkeypatch.setattr(wire, "send_frame", sent)
     monkeypatch.setattr(wire, "recv_frame", interrupt)

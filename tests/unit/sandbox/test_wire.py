@@ -68,6 +68,7 @@ def same(one: Any, other: Any) -> bool:
 @settings(max_examples=300, deadline=None)
 def test_every_plain_value_survives_the_way(value):
     assert same(decode(encode(value)), value)
+    assert same(decode(encode(value), ours=True), value)
 
 
 @given(VALUES)

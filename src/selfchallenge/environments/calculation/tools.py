@@ -136,12 +136,12 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     @tool
     def minimum_value(self, *args: float | str) -> float | str:
         """Return the smallest of the given values (numbers, or texts in alphabetical order)."""
-        return builtins.min(*args)
+        return builtins.min(args)
 
     @tool
     def maximum_value(self, *args: float | str) -> float | str:
         """Return the largest of the given values (numbers, or texts in alphabetical order)."""
-        return builtins.max(*args)
+        return builtins.max(args)
 
     # -- dna_sequencer -----------------------------------------------------------------------------
 
