@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
+from selfchallenge.learner.settings import Means
+from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
@@ -28,7 +30,7 @@ from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import Tick, timed
 from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict
+from selfchallenge.task import CodeAsTask, Verdict, content_hash
 
 if TYPE_CHECKING:
     from selfchallenge.learner.online import Draw
@@ -55,6 +57,7 @@ class Learning:
     watch: Watch
     roles: Roles
     pairs: Callable[[], Pairs]
+    means: Means = field(default_factory=Means)
 
     def roll_out(self) -> None:
         """Attempt every task several times; episodes are what the learner reads.
@@ -82,13 +85,17 @@ class Learning:
         if directory.exists():
             return
         stage: Stage | None = None
-        with timed(self.run, "train") as tick:
+        with (
+            timed(self.run, "train") as tick,
+            tracking(self.means.report_to, self.run, self._identity()) as tell,
+        ):
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
                 stage = stage or self.watch.stage("training", record.steps, record.step - 1)
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
+                tell(record)
 
             report = self._learn(directory, progress, tick)
         self.roles.trained()
@@ -154,6 +161,13 @@ class Learning:
                 fix="widen the band (quality.hardest, quality.easiest), or ask for other tasks",
             )
         return within
+
+    def _identity(self) -> str:
+        """What the training depends on; an online one makes its episodes itself."""
+        online = self.settings.algorithm in ONLINE
+        made = [] if online else [episode.key for episode in self._episodes()]
+        tasks = [task.id for task, _ in self.pairs()]
+        return content_hash([dataclasses.asdict(self.settings), tasks, made])
 
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""

@@ -31,6 +31,8 @@ from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tas
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
+from selfchallenge.learner.settings import Means
+from selfchallenge.learner.trackers import check_trackers
 from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
@@ -52,6 +54,7 @@ def run_loop(
     *,
     data: Path | None = None,
     watch: Watch | None = None,
+    means: Means | None = None,
 ) -> dict[str, Any]:
     """Run every stage that `out` still owes and return its summary.
 
@@ -59,7 +62,7 @@ def run_loop(
         UsageError: `out` belongs to a run with other settings.
         StageError: a stage ended without what the next one needs.
     """
-    with open_loop(environment, out, settings, data=data, watch=watch) as loop:
+    with open_loop(environment, out, settings, data=data, watch=watch, means=means) as loop:
         loop.challenge()
         loop.measure("before")
         loop.roll_out()
@@ -76,14 +79,17 @@ def open_loop(
     *,
     data: Path | None = None,
     watch: Watch | None = None,
+    means: Means | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
     settings.check()
+    means = means or Means()
+    check_trackers(means.report_to)
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
     with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
         begin(run, world, settings, sandbox, watch)
-        loop = Loop(run, world, sandbox, settings, watch)
+        loop = Loop(run, world, sandbox, settings, watch, means)
         try:
             yield loop
         finally:
@@ -99,13 +105,14 @@ class Loop:
     sandbox: Sandbox
     settings: RunSettings
     watch: Watch
+    means: Means = field(default_factory=Means)
     _roles: Roles = field(init=False)
     _learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
         parts = (self.run, self.environment, self.sandbox, self.settings, self.watch)
         self._roles = Roles(self.settings, self.run.path / "model", self.watch)
-        self._learning = Learning(*parts, self._roles, self.accepted)
+        self._learning = Learning(*parts, self._roles, self.accepted, self.means)
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -24,6 +24,7 @@ from selfchallenge.cli.options import (
     OnlySuccess,
     Out,
     Preset,
+    ReportTo,
     Rounds,
     RunDir,
     Seed,
@@ -31,8 +32,12 @@ from selfchallenge.cli.options import (
     Unsafe,
     Whose,
     Writer,
+    means_of,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from selfchallenge.learner.settings import Means
 
 
 @app.command()
@@ -57,6 +62,7 @@ def run(
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
     container: Container = None,
+    report_to: ReportTo = None,
     assign: Assign = None,
     as_json: Json = False,
 ) -> None:
@@ -80,20 +86,24 @@ def run(
         min_isolation=min_isolation,
         container=container,
     )
-    folder = out or _default_folder(env)
+    folder, means = out or _default_folder(env), means_of(report_to)
     with watch() as watcher:
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
 
-            _show([(folder, run_loop(env, folder, settings, data=data, watch=watcher))], as_json)
+            found = run_loop(env, folder, settings, data=data, watch=watcher, means=means)
+            _show([(folder, found)], as_json)
         else:
             from selfchallenge.rounds import run_rounds
 
-            found = run_rounds(
-                env, folder, settings, rounds, challenger.value, data=data, watch=watcher
+            all_found = run_rounds(
+                *(env, folder, settings, rounds, challenger.value),
+                data=data,
+                watch=watcher,
+                means=means,
             )
             folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
-            _show(list(zip(folders, found, strict=True)), as_json)
+            _show(list(zip(folders, all_found, strict=True)), as_json)
 
 
 def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
@@ -162,9 +172,9 @@ def rollout(directory: RunDir) -> None:
 
 
 @app.command()
-def train(directory: RunDir) -> None:
+def train(directory: RunDir, *, report_to: ReportTo = None) -> None:
     """Learn from the attempts of a run, or, with an online algorithm, from new ones."""
-    _stage(directory, "train")
+    _stage(directory, "train", means_of(report_to))
     print(f"model: {directory / 'model'}")
 
 
@@ -172,7 +182,7 @@ def _default_folder(env: str) -> Path:
     return Path("runs", env.rpartition(":")[2] or env)
 
 
-def _stage(directory: Path, stage: str) -> None:
+def _stage(directory: Path, stage: str, means: Means | None = None) -> None:
     """Run one stage of an existing run, with the settings that it was begun with."""
     from selfchallenge.manifest import RunSettings
     from selfchallenge.pipeline import open_loop
@@ -185,6 +195,8 @@ def _stage(directory: Path, stage: str) -> None:
     data = Path(begun["data"]) if begun["data"] else None
     with (
         watch() as watcher,
-        open_loop(begun["spelled"], directory, settings, data=data, watch=watcher) as loop,
+        open_loop(
+            begun["spelled"], directory, settings, data=data, watch=watcher, means=means
+        ) as loop,
     ):
         getattr(loop, stage)()

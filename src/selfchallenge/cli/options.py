@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from selfchallenge.learner.settings import Means
     from selfchallenge.manifest import RunSettings
 
 ENV = "a built-in name, file.py:Class, or package.module:Class"
@@ -87,6 +88,23 @@ Assign = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as rft.epochs=3."),
 ]
+
+
+ReportTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Where training curves go: tensorboard, wandb, trackio, mlflow; several by commas.",
+    ),
+]
+
+
+def means_of(report_to: str | None) -> Means:
+    """By what means to train."""
+    from selfchallenge.learner.settings import Means
+
+    names = (name.strip() for name in (report_to or "").split(","))
+    return Means(report_to=tuple(dict.fromkeys(filter(None, names))))
 
 
 def resolve(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.losses import dpo, sequence_sums
 from selfchallenge.learner.packing import Packed
@@ -168,7 +169,8 @@ class Preference:
             dtype=self.dtype,
         )
         tokens = sum(sample.trained for judged in batch for sample in judged.pair.samples)
-        return Gradients(loss, tokens, read, {"preferred": preferred / len(batch)})
+        share = parallel.summed({"preferred": preferred / len(batch)})
+        return Gradients(loss, tokens, read, share)
 
     def account(self, records: Sequence[StepRecord]) -> Account:
         """Both sides of all pairs."""

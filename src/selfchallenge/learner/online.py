@@ -19,6 +19,7 @@ from torch import Tensor
 
 from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
@@ -197,7 +198,7 @@ class Online:
             temperature=self.temperature,
         )
         tokens = sum(attempted.sample.trained for attempted in batch)
-        return Gradients(loss, tokens, read, self.figures | found)
+        return Gradients(loss, tokens, read, self.figures | parallel.summed(found))
 
     def account(self, records: Sequence[StepRecord]) -> Account:
         """The attempts learnt from; `tasks` counts those attempted."""

@@ -15,6 +15,17 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
+class Means:
+    """By what means a run trains: no part of what it is asked for, so they may change on resuming.
+
+    Attributes:
+        report_to: trackers that are told of every training step, of `trackers.TRACKERS`.
+    """
+
+    report_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StepSettings:
     """What every optimiser step needs.
 

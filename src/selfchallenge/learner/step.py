@@ -17,6 +17,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.batches import micro_batches
 from selfchallenge.learner.losses import nll, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
@@ -132,6 +133,8 @@ def accumulate(
 ) -> tuple[float, int]:
     """Add the gradients of a batch's loss to the parameters, piece by piece.
 
+    Of several processes each adds those of its share; the loss is that of the whole batch.
+
     Args:
         module: causal language model within `training`.
         units: the batch: samples, or pairs of them.
@@ -145,7 +148,7 @@ def accumulate(
         The loss, and the number of tokens read.
     """
     total, read = 0.0, 0
-    for piece in micro_batches(units, tokens, samples_of):
+    for piece in micro_batches(parallel.share(units, samples_of), tokens, samples_of):
         packed = pack([s for unit in piece for s in samples_of(unit)]).to(module.device)
         loss = loss_of(piece, packed, forward(module, packed, dtype, temperature))
         torch.autograd.backward(loss)
@@ -153,7 +156,8 @@ def accumulate(
         read += len(packed.ids)
         del loss
         return_freed_memory()
-    return total, read
+    both = parallel.summed({"loss": total, "read": read})
+    return both["loss"], int(both["read"])
 
 
 def evaluate(
@@ -177,15 +181,23 @@ def evaluate(
     """
     found: dict[int, tuple[Tensor, ...]] = {}
     numbered = list(enumerate(samples))
+    mine = parallel.share(numbered, _numbered_sample)
     with torch.no_grad():
-        for piece in micro_batches(numbered, tokens, lambda unit: (unit[1],)):
+        for piece in micro_batches(mine, tokens, _numbered_sample):
             packed = pack([sample for _, sample in piece]).to(module.device)
             seen = look(forward(module, packed, dtype, temperature))
             lengths = [sample.trained for _, sample in piece]
             parts = zip(*(torch.split(tensor, lengths) for tensor in seen), strict=True)
             found |= {number: part for (number, _), part in zip(piece, parts, strict=True)}
             return_freed_memory()
-    return [found[number] for number in range(len(samples))]
+    said = {number: part for share in parallel.gathered(found) for number, part in share.items()}
+    return [
+        tuple(tensor.to(module.device) for tensor in said[number]) for number in range(len(samples))
+    ]
+
+
+def _numbered_sample(unit: tuple[int, Sample]) -> tuple[Sample]:
+    return (unit[1],)
 
 
 def backward(

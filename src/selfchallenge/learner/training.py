@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from selfchallenge.errors import StorageError
-from selfchallenge.learner import adapters
+from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import load_state, publish, save_state
 from selfchallenge.learner.settings import StepSettings
 from selfchallenge.learner.step import training, update
@@ -246,7 +246,9 @@ class Training:
                 with training(module, self.dtype):
                     self._steps(batches, own | beside, optimizer, progress)
             report = self._report(sum(p.numel() for p in own.values()))
-            publish(self.directory, lambda folder: self._write(folder, adapted, report))
+            if processes.is_main():
+                publish(self.directory, lambda folder: self._write(folder, adapted, report))
+            parallel.gathered(None)  # nobody goes on before it is written
         adapters.settle(adapted)
         self.model.forget()
         shutil.rmtree(self.state_file.parent, ignore_errors=True)
@@ -268,7 +270,8 @@ class Training:
             self.records.append(self._step(optimizer, batch))
             progress(self.records[-1])
             done = len(self.records)
-            if done % algorithm.every == 0 and done < algorithm.steps:
+            due = done % algorithm.every == 0 and done < algorithm.steps
+            if due and processes.is_main():
                 self._save(parameters, optimizer)
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Any) -> StepRecord:
@@ -278,6 +281,7 @@ class Training:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed + number)
             found = self.algorithm.gradients(batch)
+        parallel.add_gradients(p for group in optimizer.param_groups for p in group["params"])
         norm = update(optimizer, rate, settings.clip, found.loss)
         return StepRecord(
             step=number + 1,
