@@ -20,6 +20,7 @@ from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
+from selfchallenge.learner import processes
 from selfchallenge.learner.settings import Means
 from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import RunSettings
@@ -84,8 +85,12 @@ class Learning:
         directory = self.run.path / "model"
         if directory.exists():
             return
+        from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
+
+        processes.require_plain()
         stage: Stage | None = None
         with (
+            parallel.joined(),
             timed(self.run, "train") as tick,
             tracking(self.means.report_to, self.run, self._identity()) as tell,
         ):
@@ -133,7 +138,12 @@ class Learning:
         return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
 
     def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
-        """Makes the attempts that an online algorithm asks for, with the model as it is by then."""
+        """Makes the attempts that an online algorithm asks for, with the model as it is by then.
+
+        Each of several processes makes its share of them.
+        """
+        from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
+
         known = {task.id: (task, verdict) for task, verdict in pairs}
         recorded = {episode.key: episode for episode in self._episodes()}
         executor = self.roles.attempting([task for task, _ in pairs])
@@ -144,8 +154,14 @@ class Learning:
                 for d in draws
             ]
             owed = [a for group in groups for a in group if _key(a) not in recorded]
-            for episode in self._attempts(executor, owed, tick):
-                recorded[episode.key] = episode
+            mine = owed[processes.rank() :: processes.count()]
+            own = list(self._attempts(executor, mine, tick))
+            for number, made in enumerate(parallel.gathered(own)):
+                for episode in made:
+                    recorded[episode.key] = episode
+                    if number != processes.rank():
+                        self.run.append("episodes.jsonl", episode)
+                        tick(episode.completion_tokens)
             return [[recorded[_key(a)] for a in group] for group in groups]
 
         return make

@@ -31,6 +31,7 @@ from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tas
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
+from selfchallenge.learner import processes
 from selfchallenge.learner.settings import Means
 from selfchallenge.learner.trackers import check_trackers
 from selfchallenge.learning import Learning, mastered
@@ -42,7 +43,7 @@ from selfchallenge.quality.decontaminate import is_training_seed
 from selfchallenge.report.page import write_report
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
-from selfchallenge.runs.store import RunDirectory, RunFiles
+from selfchallenge.runs.store import Onlooker, RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -59,9 +60,10 @@ def run_loop(
     """Run every stage that `out` still owes and return its summary.
 
     Raises:
-        UsageError: `out` belongs to a run with other settings.
+        UsageError: `out` belongs to a run with other settings, or several processes were launched.
         StageError: a stage ended without what the next one needs.
     """
+    processes.require_one("a whole run")
     with open_loop(environment, out, settings, data=data, watch=watch, means=means) as loop:
         loop.challenge()
         loop.measure("before")
@@ -87,7 +89,8 @@ def open_loop(
     check_trackers(means.report_to)
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
-    with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
+    held = RunDirectory if processes.is_main() else Onlooker
+    with Sandbox(**settings.sandbox()) as sandbox, held.open(out, create=True) as run:
         begin(run, world, settings, sandbox, watch)
         loop = Loop(run, world, sandbox, settings, watch, means)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,9 +140,11 @@ def challenge(
     assign: Assign = None,
 ) -> None:
     """Write tasks and check them: the first stage of `run`."""
+    from selfchallenge.learner import processes
     from selfchallenge.pipeline import open_loop
     from selfchallenge.progress import watch
 
+    processes.require_one("writing tasks")
     settings = resolve(
         preset,
         config,
@@ -167,15 +170,24 @@ def challenge(
 @app.command()
 def rollout(directory: RunDir) -> None:
     """Attempt every accepted task of a run, several times each."""
+    from selfchallenge.learner import processes
+
+    processes.require_one("making attempts")
     _stage(directory, "roll_out")
     print(f"episodes: {directory / 'episodes.jsonl'}")
 
 
 @app.command()
 def train(directory: RunDir, *, report_to: ReportTo = None) -> None:
-    """Learn from the attempts of a run, or, with an online algorithm, from new ones."""
+    """Learn from the attempts of a run, or, with an online algorithm, from new ones.
+
+    Several processes train as one: `accelerate launch -m selfchallenge train DIR`, or torchrun.
+    """
+    from selfchallenge.learner import processes
+
     _stage(directory, "train", means_of(report_to))
-    print(f"model: {directory / 'model'}")
+    if processes.is_main():
+        print(f"model: {directory / 'model'}")
 
 
 def _default_folder(env: str) -> Path:
@@ -184,9 +196,10 @@ def _default_folder(env: str) -> Path:
 
 def _stage(directory: Path, stage: str, means: Means | None = None) -> None:
     """Run one stage of an existing run, with the settings that it was begun with."""
+    from selfchallenge.learner import processes
     from selfchallenge.manifest import RunSettings
     from selfchallenge.pipeline import open_loop
-    from selfchallenge.progress import watch
+    from selfchallenge.progress import Silent, watch
     from selfchallenge.runs.store import RunFiles
     from selfchallenge.settings import overlay
 
@@ -194,7 +207,7 @@ def _stage(directory: Path, stage: str, means: Means | None = None) -> None:
     settings = overlay(RunSettings(), begun["settings"], where=str(directory / "run.json"))
     data = Path(begun["data"]) if begun["data"] else None
     with (
-        watch() as watcher,
+        watch() if processes.is_main() else nullcontext(Silent()) as watcher,
         open_loop(
             begun["spelled"], directory, settings, data=data, watch=watcher, means=means
         ) as loop,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -21,12 +22,15 @@ from selfchallenge.learner.samples import Sample
 
 T = TypeVar("T")
 
+LONGEST = timedelta(days=1)
+"""That processes wait for each other: attempts take long. Of one that died the launcher tells."""
+
 
 @contextmanager
 def joined() -> Iterator[None]:
     """Inside, the processes of a launcher know each other, and each has its own device."""
     with _together("the processes cannot find each other"):
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST)
     yield
     # After an error the others may be gone, and there is nobody to take leave of.
     state.destroy_process_group()

@@ -23,6 +23,21 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def require_plain() -> None:
+    """Refuse sharded weights, which our own step cannot read.
+
+    Raises:
+        UsageError: the launcher was told to shard them.
+    """
+    for name, what in (("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true"):
+            raise UsageError(
+                f"{what} is not supported by our own training step",
+                where="accelerate launch",
+                fix="launch plain data-parallel processes (accelerate launch --multi_gpu)",
+            )
+
+
 def require_one(command: str) -> None:
     """Refuse to do in several processes what is done in one.
 
