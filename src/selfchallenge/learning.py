@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
 from selfchallenge.learner import processes
-from selfchallenge.learner.settings import Means
+from selfchallenge.learner.means import Means
 from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
@@ -87,7 +88,8 @@ class Learning:
             return
         from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
 
-        processes.require_plain()
+        if self.means.engine == "own":
+            processes.require_plain("our own training step")
         stage: Stage | None = None
         with (
             parallel.joined(),
@@ -103,7 +105,8 @@ class Learning:
                 tell(record)
 
             report = self._learn(directory, progress, tick)
-        self.roles.trained()
+        if self.means.engine == "own":  # TRL leaves its own wrappers on the model
+            self.roles.trained()
         left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
         steps = counted(len(report.steps), "step")
         self.watch.say(f"trained on {report.samples} attempts in {steps}{left_out}")
@@ -116,10 +119,13 @@ class Learning:
         from selfchallenge.learner import dpo, grpo, ppo, rft, teaching  # noqa: PLC0415 - torch
 
         model, algorithm = self.roles.trainable(), self.settings.algorithm
+        engine = self.means.engine
         if algorithm in ONLINE:
             pairs = self.pairs()
             tasks = [task.id for task, _ in pairs]
-            online = grpo.train_grpo if algorithm == "grpo" else ppo.train_ppo
+            online: Callable[..., TrainingReport] = ppo.train_ppo
+            if algorithm == "grpo":
+                online = partial(grpo.train_grpo, engine=engine)
             return online(
                 model,
                 tasks,
@@ -131,11 +137,14 @@ class Learning:
             )
         episodes = self._within_band(self._episodes())
         if algorithm == "dpo":
-            return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
+            own = self._seeded("dpo")
+            return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
         if algorithm == "distill":
             taught = teaching.in_tokens_of(model.tokenizer, episodes)
-            return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
-        return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
+            own = self._seeded("rft")
+            return rft.train_distill(model, taught, directory, own, progress, engine=engine)
+        own = self._seeded("rft")
+        return rft.train_rft(model, episodes, directory, own, progress, engine=engine)
 
     def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
         """Makes the attempts that an online algorithm asks for, with the model as it is by then.
@@ -153,7 +162,8 @@ class Learning:
                 [self._assign(known[d.task], n) for n in range(d.first, d.first + d.count)]
                 for d in draws
             ]
-            owed = [a for group in groups for a in group if _key(a) not in recorded]
+            wanted = [a for share in parallel.gathered(groups) for group in share for a in group]
+            owed = list({_key(a): a for a in wanted if _key(a) not in recorded}.values())
             mine = owed[processes.rank() :: processes.count()]
             own = list(self._attempts(executor, mine, tick))
             for number, made in enumerate(parallel.gathered(own)):
@@ -183,7 +193,7 @@ class Learning:
         online = self.settings.algorithm in ONLINE
         made = [] if online else [episode.key for episode in self._episodes()]
         tasks = [task.id for task, _ in self.pairs()]
-        return content_hash([dataclasses.asdict(self.settings), tasks, made])
+        return content_hash([dataclasses.asdict(self.settings), self.means.engine, tasks, made])
 
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""

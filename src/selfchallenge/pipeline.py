@@ -32,8 +32,7 @@ from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
 from selfchallenge.learner import processes
-from selfchallenge.learner.settings import Means
-from selfchallenge.learner.trackers import check_trackers
+from selfchallenge.learner.means import Means
 from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
@@ -86,7 +85,7 @@ def open_loop(
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
     settings.check()
     means = means or Means()
-    check_trackers(means.report_to)
+    means.check(settings.algorithm)
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
     held = RunDirectory if processes.is_main() else Onlooker

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import UsageError
-from selfchallenge.learner.settings import Means
+from selfchallenge.learner.means import Means
 from selfchallenge.manifest import RunSettings
 from selfchallenge.pipeline import run_loop
 from selfchallenge.progress import Silent, Watch

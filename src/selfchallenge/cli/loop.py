@@ -17,6 +17,8 @@ from selfchallenge.cli.options import (
     Config,
     Container,
     Data,
+    Engine,
+    EngineOf,
     Env,
     Gate,
     Isolation,
@@ -38,7 +40,7 @@ from selfchallenge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from selfchallenge.learner.settings import Means
+    from selfchallenge.learner.means import Means
 
 
 @app.command()
@@ -63,6 +65,7 @@ def run(
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
     container: Container = None,
+    engine: EngineOf = Engine.own,
     report_to: ReportTo = None,
     assign: Assign = None,
     as_json: Json = False,
@@ -87,7 +90,7 @@ def run(
         min_isolation=min_isolation,
         container=container,
     )
-    folder, means = out or _default_folder(env), means_of(report_to)
+    folder, means = out or _default_folder(env), means_of(engine, report_to)
     with watch() as watcher:
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
@@ -178,14 +181,14 @@ def rollout(directory: RunDir) -> None:
 
 
 @app.command()
-def train(directory: RunDir, *, report_to: ReportTo = None) -> None:
+def train(directory: RunDir, *, engine: EngineOf = Engine.own, report_to: ReportTo = None) -> None:
     """Learn from the attempts of a run, or, with an online algorithm, from new ones.
 
     Several processes train as one: `accelerate launch -m selfchallenge train DIR`, or torchrun.
     """
     from selfchallenge.learner import processes
 
-    _stage(directory, "train", means_of(report_to))
+    _stage(directory, "train", means_of(engine, report_to))
     if processes.is_main():
         print(f"model: {directory / 'model'}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from selfchallenge.learner.settings import Means
+    from selfchallenge.learner.means import Means
     from selfchallenge.manifest import RunSettings
 
 ENV = "a built-in name, file.py:Class, or package.module:Class"
@@ -99,12 +99,25 @@ ReportTo = Annotated[
 ]
 
 
-def means_of(report_to: str | None) -> Means:
+class Engine(StrEnum):
+    """Whose training step is taken."""
+
+    own = "own"
+    trl = "trl"
+
+
+EngineOf = Annotated[
+    Engine,
+    typer.Option("--engine", help="Whose training step: own, or trl (FSDP, DeepSpeed)."),
+]
+
+
+def means_of(engine: Engine, report_to: str | None) -> Means:
     """By what means to train."""
-    from selfchallenge.learner.settings import Means
+    from selfchallenge.learner.means import Means
 
     names = (name.strip() for name in (report_to or "").split(","))
-    return Means(report_to=tuple(dict.fromkeys(filter(None, names))))
+    return Means(engine=engine.value, report_to=tuple(dict.fromkeys(filter(None, names))))
 
 
 def resolve(

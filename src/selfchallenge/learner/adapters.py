@@ -39,16 +39,20 @@ def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
         # peft asks transformers by a name that is about to change.
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            target_modules="all-linear",
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
-        adapted = get_peft_model(module, config)
+        adapted = get_peft_model(module, lora(rank, alpha))
     adapted.peft_config["default"].base_model_name_or_path = name
     return adapted
+
+
+def lora(rank: int, alpha: int) -> LoraConfig:
+    """Adapters on all linear layers but the output layer."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
 
 
 def save(adapted: Any, directory: Path) -> None:

@@ -22,7 +22,7 @@ from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.losses import dpo, sequence_sums
 from selfchallenge.learner.packing import Packed
 from selfchallenge.learner.samples import Pair, PairSet, Sample, pairs_from, without_hint
-from selfchallenge.learner.settings import DpoSettings
+from selfchallenge.learner.settings import DpoSettings, Engine
 from selfchallenge.learner.step import (
     Forward,
     accumulate,
@@ -49,6 +49,8 @@ def train_dpo(
     directory: Path,
     settings: DpoSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Prefer successes to failures; the model in memory is the trained one afterwards.
 
@@ -58,6 +60,8 @@ def train_dpo(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: no task has both a success and a failure, or the training diverged (the
@@ -69,10 +73,14 @@ def train_dpo(
     if not found.pairs:
         raise _no_pairs(found)
     dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Preference(model.module, found, settings)
+    if engine == "trl":
+        from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
+
+        return trl_adapter.Dpo(model, directory, settings, algorithm, dtype).run(progress)
     if not directory.exists():
         model.forget()
         check_supported(model.module, found.pairs[0].samples)
-    algorithm = Preference(model.module, found, settings)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 

@@ -23,18 +23,19 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def require_plain() -> None:
-    """Refuse sharded weights, which our own step cannot read.
+def require_plain(what: str) -> None:
+    """Refuse sharded weights for what reads them as they are.
 
     Raises:
         UsageError: the launcher was told to shard them.
     """
-    for name, what in (("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")):
+    for name, spelled in (("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed")):
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true"):
             raise UsageError(
-                f"{what} is not supported by our own training step",
+                f"{spelled} does not go with {what}",
                 where="accelerate launch",
-                fix="launch plain data-parallel processes (accelerate launch --multi_gpu)",
+                fix="launch plain data-parallel processes (accelerate launch --multi_gpu), or use "
+                "--engine trl with rft, distill or dpo",
             )
 
 

@@ -24,7 +24,7 @@ from selfchallenge.learner.samples import (
     select_trajectories,
     without_hint,
 )
-from selfchallenge.learner.settings import RftSettings
+from selfchallenge.learner.settings import Engine, RftSettings
 from selfchallenge.learner.step import (
     backward,
     check_supported,
@@ -48,6 +48,8 @@ def train_rft(
     directory: Path,
     settings: RftSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Fine-tune on the successes; the model in memory is the trained one afterwards.
 
@@ -60,6 +62,8 @@ def train_rft(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: nothing to learn from, or the training diverged (the checkpoint is kept).
@@ -70,7 +74,7 @@ def train_rft(
     chosen = samples_from(select_successes(attempts, settings.per_task), settings.max_length)
     if not chosen.samples:
         raise _nothing(chosen, len(attempts))
-    return _fine_tune(model, chosen, directory, settings, progress)
+    return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
 def train_distill(
@@ -79,6 +83,8 @@ def train_distill(
     directory: Path,
     settings: RftSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Fine-tune on a teacher's trajectories; the model in memory is the trained one afterwards.
 
@@ -88,6 +94,8 @@ def train_distill(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train; `only_success` leaves the failures out.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: nothing to learn from, or the training diverged (the checkpoint is kept).
@@ -99,7 +107,7 @@ def train_distill(
     chosen = samples_from(taught, settings.max_length)
     if not chosen.samples:
         raise _nothing(chosen, len(attempts))
-    return _fine_tune(model, chosen, directory, settings, progress)
+    return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
 def _nothing(chosen: SampleSet, attempts: int) -> StageError:
@@ -123,12 +131,17 @@ def _fine_tune(
     directory: Path,
     settings: RftSettings,
     progress: Progress | None,
+    engine: Engine,
 ) -> TrainingReport:
     dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Likelihood(model.module, chosen, settings)
+    if engine == "trl":
+        from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
+
+        return trl_adapter.Sft(model, directory, settings, algorithm, dtype).run(progress)
     if not directory.exists():
         model.forget()
         check_supported(model.module, chosen.samples)
-    algorithm = Likelihood(model.module, chosen, settings)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 

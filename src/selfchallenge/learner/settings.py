@@ -13,16 +13,8 @@ from selfchallenge.ranges import ABOVE_ZERO, COUNT, POSITIVE, SEED, SHARE, Range
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
-
-@dataclass(frozen=True)
-class Means:
-    """By what means a run trains: no part of what it is asked for, so they may change on resuming.
-
-    Attributes:
-        report_to: trackers that are told of every training step, of `trackers.TRACKERS`.
-    """
-
-    report_to: tuple[str, ...] = ()
+Engine = Literal["own", "trl"]
+"""Whose step is taken: ours, or TRL's by its trainers, which shard weights over GPUs."""
 
 
 @dataclass(frozen=True)

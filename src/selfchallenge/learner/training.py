@@ -336,6 +336,10 @@ class Training:
 
     def _write(self, folder: Path, adapted: Any, report: TrainingReport) -> None:
         adapters.save(adapted, folder)
+        self.describe(folder, report)
+
+    def describe(self, folder: Path, report: TrainingReport) -> None:
+        """Write tokenizer and report beside the saved weights."""
         self.model.tokenizer.save_pretrained(folder)
         content = {"fingerprint": self.fingerprint, **asdict(report)}
         (folder / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")

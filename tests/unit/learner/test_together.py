@@ -134,6 +134,6 @@ def test_only_the_training_is_done_by_several(monkeypatch):
 @pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
 def test_sharded_weights_are_refused(monkeypatch, name):
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(UsageError, match="not supported") as error:
-        processes.require_plain()
+    with pytest.raises(UsageError, match="does not go with our own step") as error:
+        processes.require_plain("our own step")
     assert "data-parallel" in error.value.fix

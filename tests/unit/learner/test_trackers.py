@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 from selfchallenge.errors import StageError, UsageError
-from selfchallenge.learner.settings import Means
+from selfchallenge.learner.means import Means
 from selfchallenge.learner.trackers import check_trackers, tracking
 from selfchallenge.learner.training import StepRecord
 from selfchallenge.pipeline import open_loop, run_loop
