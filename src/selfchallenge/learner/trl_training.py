@@ -163,6 +163,8 @@ class TrlTraining(Training):
         if self.settings.rank:
             adapted.peft_config["default"].base_model_name_or_path = self.model.name
         whole = self.work / "model"
+        if trainer.is_fsdp_enabled:
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             trainer.save_model(str(whole))
         elif processes.is_main():
