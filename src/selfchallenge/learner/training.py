@@ -228,10 +228,11 @@ class Training:
 
     def _train(self, progress: Progress) -> TrainingReport:
         settings, module = self.settings, self.model.module
+        loaded = module.dtype
         adapted = adapters.attach(
             module, self.model.name, settings.rank, settings.alpha, settings.seed
         )
-        with _detached_on_error(adapted):
+        with _detached_on_error(adapted, loaded):
             own = adapters.trained_parameters(adapted)
             beside = self.algorithm.begin(adapted, self.dtype)
             groups: list[dict[str, Any]] = [{"params": list(own.values())}]
@@ -249,7 +250,7 @@ class Training:
             if processes.is_main():
                 publish(self.directory, lambda folder: self._write(folder, adapted, report))
             parallel.gathered(None)  # nobody goes on before it is written
-        adapters.settle(adapted)
+        adapters.settle(adapted, loaded)
         self.model.forget()
         shutil.rmtree(self.state_file.parent, ignore_errors=True)
         return report
@@ -346,12 +347,12 @@ class Training:
 
 
 @contextmanager
-def _detached_on_error(adapted: Any) -> Iterator[None]:
+def _detached_on_error(adapted: Any, loaded: torch.dtype) -> Iterator[None]:
     """Give an unfinished training's model back without its adapters."""
     try:
         yield
     except BaseException:
-        adapters.detach(adapted)
+        adapters.detach(adapted, loaded)
         raise
 
 

@@ -129,7 +129,10 @@ class TrlTraining(Training):
     def _train(self, progress: Progress) -> TrainingReport:
         module = self.model.module
         cached = module.config.use_cache
-        module.requires_grad_(requires_grad=not self.settings.rank)
+        if self.settings.rank:
+            module.requires_grad_(requires_grad=False)
+        else:
+            adapters.attach(module, self.model.name, 0, 0, self.settings.seed)
         trainer = self.trainer()
         try:
             recorder = _Recorder(self, progress)
