@@ -70,7 +70,7 @@ class Learning:
         if self.settings.algorithm in ONLINE:
             self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
             return
-        pairs = self.pairs()
+        pairs = self._tasks()
         plain, hinted = self.settings.rollouts, self.settings.hinted
         self._stage("rollouts", [self._assign(pair, n) for n in range(plain) for pair in pairs])
         solved = {e.task for e in self._episodes() if e.reward == 1.0 and not e.meta.get(HINTED)}
@@ -88,6 +88,7 @@ class Learning:
             return
         from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
 
+        self._require_attempts()
         if self.means.engine == "own":
             processes.require_plain("our own training step")
         stage: Stage | None = None
@@ -121,7 +122,7 @@ class Learning:
         model, algorithm = self.roles.trainable(), self.settings.algorithm
         engine = self.means.engine
         if algorithm in ONLINE:
-            pairs = self.pairs()
+            pairs = self._tasks()
             tasks = [task.id for task, _ in pairs]
             online: Callable[..., TrainingReport] = ppo.train_ppo
             if algorithm == "grpo":
@@ -199,6 +200,31 @@ class Learning:
         """An algorithm's settings, with the seed of the run in theirs."""
         own = getattr(self.settings, group)
         return dataclasses.replace(own, seed=own.seed + self.settings.seed)
+
+    def _tasks(self) -> Pairs:
+        """The accepted tasks.
+
+        Raises:
+            StageError: there are none.
+        """
+        pairs = self.pairs()
+        if not pairs:
+            raise StageError(
+                "this run has no accepted tasks yet",
+                where=str(self.run.path),
+                fix=f"selfchallenge challenge ENV --out {self.run.path}",
+            )
+        return pairs
+
+    def _require_attempts(self) -> None:
+        """Make sure that there is something to learn from, before a model is loaded."""
+        self._tasks()
+        if self.settings.algorithm not in ONLINE and not self._episodes():
+            raise StageError(
+                "no attempts have been made in this run yet",
+                where=str(self.run.path),
+                fix=f"selfchallenge rollout {self.run.path}",
+            )
 
     def _episodes(self) -> list[Episode]:
         return self.run.read("episodes.jsonl", Episode)

@@ -40,6 +40,7 @@ from selfchallenge.learner.training import (
     Trainable,
     Training,
     TrainingReport,
+    reach,
 )
 
 
@@ -69,7 +70,7 @@ def train_dpo(
         StorageError: the disk is full, or `directory` holds another training.
     """
     settings = settings or DpoSettings()
-    found = pairs_from(without_hint(episodes), settings.max_length, settings.per_task)
+    found = pairs_from(without_hint(episodes), reach(model, settings), settings.per_task)
     if not found.pairs:
         raise _no_pairs(found)
     dtype = resolve_precision(settings.precision, model.module.device)
@@ -93,7 +94,8 @@ def _no_pairs(found: PairSet) -> StageError:
         f"no task has both a success and a failure to learn from: {reason}",
         where="train",
         fix="make more attempts at each task (rollouts), raise the temperature, or use "
-        "--algorithm rft, which needs successes only",
+        "--algorithm rft, which needs successes only"
+        + ("; where they are too long, raise dpo.max_length" if found.dropped else ""),
     )
 
 

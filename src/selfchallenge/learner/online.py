@@ -33,7 +33,7 @@ from selfchallenge.learner.step import (
     token_limit,
     training,
 )
-from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable
+from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable, reach
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class Online:
         for group in iteration.groups:
             kept = []
             for episode in group:
-                sample = sample_of(episode, self.settings.max_length)
+                sample = sample_of(episode, reach(self.model, self.settings))
                 if isinstance(sample, str):
                     dropped[sample] += 1
                 else:

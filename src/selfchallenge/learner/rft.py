@@ -39,6 +39,7 @@ from selfchallenge.learner.training import (
     Trainable,
     Training,
     TrainingReport,
+    reach,
 )
 
 
@@ -71,9 +72,9 @@ def train_rft(
     """
     settings = settings or RftSettings()
     attempts = without_hint(episode for episode in episodes if episode.phase == "train")
-    chosen = samples_from(select_successes(attempts, settings.per_task), settings.max_length)
+    chosen = samples_from(select_successes(attempts, settings.per_task), reach(model, settings))
     if not chosen.samples:
-        raise _nothing(chosen, len(attempts))
+        raise _nothing(chosen, len(attempts), "raise the temperature, or ask for easier tasks")
     return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
@@ -104,24 +105,28 @@ def train_distill(
     settings = settings or RftSettings()
     attempts = select_trajectories(without_hint(episodes))
     taught = [e for e in attempts if e.reward == 1.0] if settings.only_success else attempts
-    chosen = samples_from(taught, settings.max_length)
+    chosen = samples_from(taught, reach(model, settings))
     if not chosen.samples:
-        raise _nothing(chosen, len(attempts))
+        other = "take a stronger teacher"
+        if settings.only_success:
+            other = "learn from its failures too (leave --only-success out), or " + other
+        raise _nothing(chosen, len(attempts), other)
     return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
-def _nothing(chosen: SampleSet, attempts: int) -> StageError:
+def _nothing(chosen: SampleSet, attempts: int, other: str) -> StageError:
     if not chosen.dropped:
         return StageError(
             f"none of the {attempts} training episodes earned the reward",
             where="train",
-            fix="make more attempts at each task, raise the temperature, or ask for easier tasks",
+            fix=f"make more attempts at each task (rollouts), {other}",
         )
     reasons = "; ".join(f"{count} {reason}" for reason, count in chosen.dropped.items())
     return StageError(
-        f"none of the successful episodes can be trained: {reasons}",
+        f"none of the episodes to learn from can be trained: {reasons}",
         where="train",
-        fix="roll out with a local model, which shows its tokens, or raise max_length",
+        fix="use a local model, which shows its tokens; where they are too long, raise "
+        "rft.max_length as far as memory and the model's context go",
     )
 
 

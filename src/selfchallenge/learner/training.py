@@ -39,6 +39,12 @@ class Trainable(Protocol):
         ...
 
 
+def reach(model: Trainable, settings: StepSettings) -> int:
+    """Longest sample in tokens: what the settings allow, and no more than the model can read."""
+    window = getattr(model.module.config, "max_position_embeddings", None)
+    return min(settings.max_length, window or settings.max_length)
+
+
 @dataclass(frozen=True)
 class StepRecord:
     """One optimiser step.

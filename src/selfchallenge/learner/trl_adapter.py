@@ -20,10 +20,11 @@ from selfchallenge.errors import UsageError
 from selfchallenge.learner import parallel, processes
 from selfchallenge.learner.dpo import Preference
 from selfchallenge.learner.grpo import Grpo
-from selfchallenge.learner.online import Draw, draw, usable
+from selfchallenge.learner.online import Draw, Iteration, draw, usable
 from selfchallenge.learner.rft import Likelihood
 from selfchallenge.learner.samples import Pair, Sample, sample_of
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
+from selfchallenge.learner.training import reach
 from selfchallenge.learner.trl_training import TrlTraining
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -207,7 +208,7 @@ class GroupRelative(TrlTraining):
     @property
     def longest(self) -> int:
         """Tokens of the longest attempt there may be."""
-        return self.settings.max_length
+        return reach(self.model, self.settings)
 
     @property
     def steps(self) -> int:
@@ -255,7 +256,7 @@ class GroupRelative(TrlTraining):
             peft_config=self.peft(),
         )
 
-    def roll_out(self, prompts: Sequence[str], _: Any) -> dict[str, list[Any]]:
+    def roll_out(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
         """Make the attempts of this process, which has a stretch of the groups of them all."""
         module, deck = self.model.module, self.deck
         start = processes.rank() * len(prompts)
@@ -271,6 +272,9 @@ class GroupRelative(TrlTraining):
         rows = [self._row(group) for group in made]
         rewards = [group[0].reward for group in made]
         self._note(list(zip(prompts, rewards, rows, strict=True)))
+        if not trainer.state.global_step and not self.noted["groups"]:
+            tried = int(self.noted["tried"])
+            raise self.algorithm.nothing(Iteration([], rewards, tried, tried))
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def told(self, logs: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +288,7 @@ class GroupRelative(TrlTraining):
 
     def _row(self, group: Sequence[Episode]) -> dict[str, Any]:
         """An attempt as TRL wants it; without a reward when there is nothing to learn from it."""
-        sample = sample_of(group[0], self.settings.max_length) if usable(group) else ""
+        sample = sample_of(group[0], self.longest) if usable(group) else ""
         if isinstance(sample, str):
             end = [self.tokenizer().eos_token_id]
             row = {"prompt_ids": end, "completion_ids": end, "logprobs": [0.0], "env_mask": [0]}
