@@ -314,3 +314,12 @@ def test_training_json_has_the_steps(tmp_path):
     found = json.loads((tmp_path / "model" / "training.json").read_text())
     assert [step["step"] for step in found["steps"]] == [1, 2, 3]
     assert all(step["seconds"] > 0 for step in found["steps"])
+
+
+def test_groups_of_one_class_say_what_to_change(tmp_path):
+    def alike(draws):
+        return [[episode(d.task, d.first, 0.0)] for d in draws]
+
+    with pytest.raises(StageError, match="came out alike") as error:
+        train_grpo(Tiny(), ["a", "b"], alike, tmp_path / "model", GRPO, engine="trl")
+    assert "grpo.group" in error.value.fix

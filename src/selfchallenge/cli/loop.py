@@ -41,6 +41,8 @@ from selfchallenge.cli.options import (
 
 if TYPE_CHECKING:
     from selfchallenge.learner.means import Means
+    from selfchallenge.manifest import RunSettings
+    from selfchallenge.runs.store import RunFiles
 
 
 @app.command()
@@ -181,13 +183,22 @@ def rollout(directory: RunDir) -> None:
 
 
 @app.command()
-def train(directory: RunDir, *, engine: EngineOf = Engine.own, report_to: ReportTo = None) -> None:
+def train(
+    directory: RunDir,
+    *,
+    engine: EngineOf = Engine.own,
+    report_to: ReportTo = None,
+    assign: Assign = None,
+) -> None:
     """Learn from the attempts of a run, or, with an online algorithm, from new ones.
 
     Several processes train as one: `accelerate launch -m selfchallenge train DIR`, or torchrun.
+    Until there is a model, --set changes how an offline algorithm learns from the attempts.
     """
     from selfchallenge.learner import processes
 
+    if assign:
+        _amend(directory, assign)
     _stage(directory, "train", means_of(engine, report_to))
     if processes.is_main():
         print(f"model: {directory / 'model'}")
@@ -197,17 +208,36 @@ def _default_folder(env: str) -> Path:
     return Path("runs", env.rpartition(":")[2] or env)
 
 
+def _amend(directory: Path, assign: list[str]) -> None:
+    """Change how a run learns, before it does."""
+    from selfchallenge.learner import processes
+    from selfchallenge.manifest import amend
+    from selfchallenge.runs.store import RunDirectory
+    from selfchallenge.settings import assignments, overlay
+
+    processes.require_one("changing settings")
+    with RunDirectory.open(directory) as run:
+        amend(run, overlay(_settings_of(run), assignments(assign), where="--set"))
+
+
+def _settings_of(run: RunFiles) -> RunSettings:
+    """The settings that a run was begun with."""
+    from selfchallenge.manifest import RunSettings
+    from selfchallenge.settings import overlay
+
+    begun = run.read_json("run.json")["settings"]
+    return overlay(RunSettings(), begun, where=str(run.path / "run.json"))
+
+
 def _stage(directory: Path, stage: str, means: Means | None = None) -> None:
     """Run one stage of an existing run, with the settings that it was begun with."""
     from selfchallenge.learner import processes
-    from selfchallenge.manifest import RunSettings
     from selfchallenge.pipeline import open_loop
     from selfchallenge.progress import Silent, watch
     from selfchallenge.runs.store import RunFiles
-    from selfchallenge.settings import overlay
 
-    begun = RunFiles.view(directory).read_json("run.json")
-    settings = overlay(RunSettings(), begun["settings"], where=str(directory / "run.json"))
+    run = RunFiles.view(directory)
+    begun, settings = run.read_json("run.json"), _settings_of(run)
     data = Path(begun["data"]) if begun["data"] else None
     with (
         watch() if processes.is_main() else nullcontext(Silent()) as watcher,

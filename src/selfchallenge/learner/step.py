@@ -28,6 +28,12 @@ from selfchallenge.models.packed import computes_bfloat16
 
 U = TypeVar("U")
 
+MILDER = (
+    'lower the learning rate, or train in float32 (precision = "float32") where it was bfloat16: '
+    "selfchallenge train DIR --set rft.learning_rate=..., or a new run of an online algorithm"
+)
+"""What to do about a training that diverged."""
+
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """What matrices are multiplied in: `auto` is bfloat16 where the device computes in it."""
@@ -248,7 +254,7 @@ def update(
         optimizer.zero_grad()
         raise StageError(
             f"training diverged: loss {loss}, gradient norm {norm}",
-            fix="lower the learning rate, or train in float32 when it was bfloat16",
+            fix=MILDER,
         )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("scale", 1.0)

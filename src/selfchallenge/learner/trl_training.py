@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import publish
+from selfchallenge.learner.step import MILDER
 from selfchallenge.learner.training import Progress, StepRecord, Training, TrainingReport
 from selfchallenge.task import content_hash
 
@@ -206,7 +207,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
         if not (math.isfinite(record.loss) and math.isfinite(record.norm)):
             raise StageError(
                 f"training diverged: loss {record.loss}, gradient norm {record.norm}",
-                fix="lower the learning rate, or train in float32 when it was bfloat16",
+                fix=MILDER,
             )
         self.progress(record)
 
