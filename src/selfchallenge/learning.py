@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ from selfchallenge.episode import HINTED, Episode
 from selfchallenge.errors import StageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
+from selfchallenge.learner import processes
+from selfchallenge.learner.means import Means
 from selfchallenge.learner.samples import without_user_faults
+from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
@@ -29,7 +33,7 @@ from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import Tick, timed
 from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict
+from selfchallenge.task import CodeAsTask, Verdict, content_hash
 
 if TYPE_CHECKING:
     from selfchallenge.learner.online import Draw
@@ -56,6 +60,7 @@ class Learning:
     watch: Watch
     roles: Roles
     pairs: Callable[[], Pairs]
+    means: Means = field(default_factory=Means)
 
     def roll_out(self) -> None:
         """Attempt every task several times; episodes are what the learner reads.
@@ -67,7 +72,7 @@ class Learning:
         if self.settings.algorithm in ONLINE:
             self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
             return
-        pairs = self.pairs()
+        pairs = self._tasks()
         plain, hinted = self.settings.rollouts, self.settings.hinted
         if hinted and self.settings.user_model:
             self.watch.say("no attempt sees its solution: a user tells the tasks")
@@ -86,17 +91,28 @@ class Learning:
         directory = self.run.path / "model"
         if directory.exists():
             return
+        from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
+
+        self._require_attempts()
+        if self.means.engine == "own":
+            processes.require_plain("our own training step")
         stage: Stage | None = None
-        with timed(self.run, "train") as tick:
+        with (
+            parallel.joined(),
+            timed(self.run, "train") as tick,
+            tracking(self.means.report_to, self.run, self._identity()) as tell,
+        ):
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
                 stage = stage or self.watch.stage("training", record.steps, record.step - 1)
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
+                tell(record)
 
             report = self._learn(directory, progress, tick)
-        self.roles.trained()
+        if self.means.engine == "own":  # TRL leaves its own wrappers on the model
+            self.roles.trained()
         left_out = "".join(f"; left out: {n} {why}" for why, n in report.dropped.items())
         steps = counted(len(report.steps), "step")
         self.watch.say(f"trained on {report.samples} attempts in {steps}{left_out}")
@@ -109,10 +125,13 @@ class Learning:
         from selfchallenge.learner import dpo, grpo, ppo, rft, teaching  # noqa: PLC0415 - torch
 
         model, algorithm = self.roles.trainable(), self.settings.algorithm
+        engine = self.means.engine
         if algorithm in ONLINE:
-            pairs = self.pairs()
+            pairs = self._tasks()
             tasks = [task.id for task, _ in pairs]
-            online = grpo.train_grpo if algorithm == "grpo" else ppo.train_ppo
+            online: Callable[..., TrainingReport] = ppo.train_ppo
+            if algorithm == "grpo":
+                online = partial(grpo.train_grpo, engine=engine)
             return online(
                 model,
                 tasks,
@@ -124,14 +143,22 @@ class Learning:
             )
         episodes = self._within_band(self._episodes())
         if algorithm == "dpo":
-            return dpo.train_dpo(model, episodes, directory, self._seeded("dpo"), progress)
+            own = self._seeded("dpo")
+            return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
         if algorithm == "distill":
             taught = teaching.in_tokens_of(model.tokenizer, without_user_faults(episodes))
-            return rft.train_distill(model, taught, directory, self._seeded("rft"), progress)
-        return rft.train_rft(model, episodes, directory, self._seeded("rft"), progress)
+            own = self._seeded("rft")
+            return rft.train_distill(model, taught, directory, own, progress, engine=engine)
+        own = self._seeded("rft")
+        return rft.train_rft(model, episodes, directory, own, progress, engine=engine)
 
     def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
-        """Makes the attempts that an online algorithm asks for, with the model as it is by then."""
+        """Makes the attempts that an online algorithm asks for, with the model as it is by then.
+
+        Each of several processes makes its share of them.
+        """
+        from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
+
         known = {task.id: (task, verdict) for task, verdict in pairs}
         recorded = {episode.key: episode for episode in self._episodes()}
         executor = self.roles.attempting([task for task, _ in pairs])
@@ -141,9 +168,16 @@ class Learning:
                 [self._assign(known[d.task], n) for n in range(d.first, d.first + d.count)]
                 for d in draws
             ]
-            owed = [a for group in groups for a in group if _key(a) not in recorded]
-            for episode in self._attempts(executor, owed, tick):
-                recorded[episode.key] = episode
+            wanted = [a for share in parallel.gathered(groups) for group in share for a in group]
+            owed = list({_key(a): a for a in wanted if _key(a) not in recorded}.values())
+            mine = owed[processes.rank() :: processes.count()]
+            own = list(self._attempts(executor, mine, tick))
+            for number, made in enumerate(parallel.gathered(own)):
+                for episode in made:
+                    recorded[episode.key] = episode
+                    if number != processes.rank():
+                        self.run.append("episodes.jsonl", episode)
+                        tick(episode.completion_tokens)
             return [[recorded[_key(a)] for a in group] for group in groups]
 
         return make
@@ -160,10 +194,42 @@ class Learning:
             )
         return within
 
+    def _identity(self) -> str:
+        """What the training depends on; an online one makes its episodes itself."""
+        online = self.settings.algorithm in ONLINE
+        made = [] if online else [episode.key for episode in self._episodes()]
+        tasks = [task.id for task, _ in self.pairs()]
+        return content_hash([dataclasses.asdict(self.settings), self.means.engine, tasks, made])
+
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""
         own = getattr(self.settings, group)
         return dataclasses.replace(own, seed=own.seed + self.settings.seed)
+
+    def _tasks(self) -> Pairs:
+        """The accepted tasks.
+
+        Raises:
+            StageError: there are none.
+        """
+        pairs = self.pairs()
+        if not pairs:
+            raise StageError(
+                "this run has no accepted tasks yet",
+                where=str(self.run.path),
+                fix=f"selfchallenge challenge ENV --out {self.run.path}",
+            )
+        return pairs
+
+    def _require_attempts(self) -> None:
+        """Make sure that there is something to learn from, before a model is loaded."""
+        self._tasks()
+        if self.settings.algorithm not in ONLINE and not self._episodes():
+            raise StageError(
+                "no attempts have been made in this run yet",
+                where=str(self.run.path),
+                fix=f"selfchallenge rollout {self.run.path}",
+            )
 
     def _episodes(self) -> list[Episode]:
         return self.run.read("episodes.jsonl", Episode)

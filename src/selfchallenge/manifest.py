@@ -23,6 +23,9 @@ from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, requ
 from selfchallenge.runs.store import FORMAT, RunDirectory
 from selfchallenge.sandbox.isolation import LEVELS
 
+LEARNERS = ("rft", "dpo", "grpo", "ppo")
+"""Settings of the learner; the last two make their attempts as they learn."""
+
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
 
@@ -174,6 +177,31 @@ def agree(
     for key, value in asked.items():
         if found["settings"].get(key) != _plain(value):
             raise _other(run, f"{key} = {found['settings'].get(key)!r}, not {_plain(value)!r}")
+
+
+def amend(run: RunDirectory, settings: RunSettings) -> None:
+    """Put other settings of the learner into `run.json`: no stage before the training uses them.
+
+    Raises:
+        UsageError: the training is done, its attempts depend on the settings, or other settings
+            than the learner's would change.
+    """
+    found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
+    other = next((k for k in asked if k not in LEARNERS and asked[k] != found["settings"][k]), "")
+    what = ""
+    if other:
+        what = f"{other} was used by earlier stages of this run"
+    elif (run.path / "model").exists():
+        what = "this run is trained already"
+    elif settings.algorithm in LEARNERS[2:]:
+        what = f"the attempts of {settings.algorithm} were made by the policy of other settings"
+    if what:
+        raise UsageError(
+            what,
+            where="--set",
+            fix="begin a new run; before an offline training rft.* and dpo.* can be changed",
+        )
+    run.write_json("run.json", found | {"settings": asked})
 
 
 def _manifest(

@@ -33,6 +33,8 @@ from selfchallenge.evaluation.summary import summarise
 from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle
 from selfchallenge.intake import Intake
+from selfchallenge.learner import processes
+from selfchallenge.learner.means import Means
 from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
@@ -42,7 +44,7 @@ from selfchallenge.quality.decontaminate import is_training_seed
 from selfchallenge.report.page import write_report
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
-from selfchallenge.runs.store import RunDirectory, RunFiles
+from selfchallenge.runs.store import Onlooker, RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -54,14 +56,16 @@ def run_loop(
     *,
     data: Path | None = None,
     watch: Watch | None = None,
+    means: Means | None = None,
 ) -> dict[str, Any]:
     """Run every stage that `out` still owes and return its summary.
 
     Raises:
-        UsageError: `out` belongs to a run with other settings.
+        UsageError: `out` belongs to a run with other settings, or several processes were launched.
         StageError: a stage ended without what the next one needs.
     """
-    with open_loop(environment, out, settings, data=data, watch=watch) as loop:
+    processes.require_one("a whole run")
+    with open_loop(environment, out, settings, data=data, watch=watch, means=means) as loop:
         loop.challenge()
         loop.measure("before")
         loop.roll_out()
@@ -78,14 +82,18 @@ def open_loop(
     *,
     data: Path | None = None,
     watch: Watch | None = None,
+    means: Means | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
     settings.check()
+    means = means or Means()
+    means.check(settings.algorithm)
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
-    with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
+    held = RunDirectory if processes.is_main() else Onlooker
+    with Sandbox(**settings.sandbox()) as sandbox, held.open(out, create=True) as run:
         begin(run, world, settings, sandbox, watch)
-        loop = Loop(run, world, sandbox, settings, watch)
+        loop = Loop(run, world, sandbox, settings, watch, means)
         try:
             yield loop
         finally:
@@ -101,13 +109,14 @@ class Loop:
     sandbox: Sandbox
     settings: RunSettings
     watch: Watch
+    means: Means = field(default_factory=Means)
     _roles: Roles = field(init=False)
     _learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
         parts = (self.run, self.environment, self.sandbox, self.settings, self.watch)
         self._roles = Roles(self.settings, self.run.path / "model", self.watch)
-        self._learning = Learning(*parts, self._roles, self.accepted)
+        self._learning = Learning(*parts, self._roles, self.accepted, self.means)
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""

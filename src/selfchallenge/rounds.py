@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import UsageError
+from selfchallenge.learner.means import Means
 from selfchallenge.manifest import RunSettings
 from selfchallenge.pipeline import run_loop
 from selfchallenge.progress import Silent, Watch
@@ -33,6 +34,7 @@ def run_rounds(
     *,
     data: Path | None = None,
     watch: Watch | None = None,
+    means: Means | None = None,
 ) -> list[dict[str, Any]]:
     """Run what is still owed of several rounds; the summary of each.
 
@@ -44,6 +46,7 @@ def run_rounds(
         challenger: `fixed` keeps who writes the tasks, `latest` lets the new executor write them.
         data: folder of the environment's external data.
         watch: who is told.
+        means: by what means each round trains.
 
     Raises:
         UsageError: `out` is a run directory itself, or holds rounds with other settings.
@@ -58,7 +61,7 @@ def run_rounds(
         watch.say(f"round {number} of {rounds}")
         asked = round_settings(settings, out, number, challenger)
         folder = out / f"round-{number}"
-        summaries.append(run_loop(environment, folder, asked, data=data, watch=watch))
+        summaries.append(run_loop(environment, folder, asked, data=data, watch=watch, means=means))
     return summaries
 
 

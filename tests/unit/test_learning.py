@@ -1,10 +1,12 @@
 """The stages that learn, through the whole loop on the toy and scripted models."""
 
 import json
+import shutil
 
 import pytest
 
-from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.cli import main
+from selfchallenge.errors import ModelError, StageError, UsageError
 from selfchallenge.executor.user import PORTIONS, STOP, ScriptedUser, Talk, portions
 from selfchallenge.models.scripted import register_script
 from selfchallenge.pipeline import open_loop, run_loop
@@ -200,3 +202,80 @@ def test_the_user_stays_as_it_is_while_the_executor_learns(tmp_path, monkeypatch
     assert found.executor([]) is executor
     assert loaded == ["folder", "folder"]
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "stage"), [("rft", "roll_out"), ("rft", "train"), ("grpo", "train")]
+)
+def test_without_tasks_the_command_that_makes_them_is_named(tmp_path, algorithm, stage):
+    with (
+        open_loop("library", tmp_path, settings(algorithm=algorithm)) as loop,
+        pytest.raises(StageError, match="no accepted tasks yet") as error,
+    ):
+        getattr(loop, stage)()
+    assert error.value.fix == f"selfchallenge challenge ENV --out {tmp_path}"
+
+
+@pytest.fixture(scope="module")
+def attempted(tmp_path_factory):
+    """A run with tasks and attempts."""
+    folder = tmp_path_factory.mktemp("attempted")
+    with open_loop("library", folder, settings()) as loop:
+        loop.challenge()
+        loop.roll_out()
+    return folder
+
+
+@pytest.fixture
+def run(attempted, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(attempted, tmp_path / "run")
+
+
+def command(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["train", *map(str, arguments)])
+    return end.value.code
+
+
+def test_without_attempts_the_command_that_makes_them_is_named(run, capsys):
+    (run / "episodes.jsonl").unlink()
+    assert command(run) == 1
+    said = capsys.readouterr().err
+    assert "no attempts have been made in this run yet" in said
+    assert f"selfchallenge rollout {run}" in said
+
+
+def test_after_a_training_that_diverged_another_learns_from_the_same_attempts(
+    run, monkeypatch, capsys
+):
+    before = (run / "episodes.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("selfchallenge.learner.rft.backward", lambda *_: (float("nan"), 1))
+        assert command(run) == 1
+    said = capsys.readouterr().err
+    assert "training diverged: loss nan" in said
+    assert "selfchallenge train DIR --set rft.learning_rate" in said
+    assert not (run / "model").exists()
+    assert command(run, "--set", "rft.learning_rate=1e-5") == 0
+    trained = json.loads((run / "model" / "training.json").read_text())
+    assert trained["steps"][-1]["learning_rate"] <= 1e-5
+    assert json.loads((run / "run.json").read_text())["settings"]["rft"]["learning_rate"] == 1e-5
+    assert (run / "episodes.jsonl").read_bytes() == before
+    capsys.readouterr()
+    assert command(run, "--set", "rft.epochs=3") == 2
+    assert "trained already" in capsys.readouterr().err
+
+
+def test_what_earlier_stages_used_is_not_changed(run, capsys):
+    before = (run / "run.json").read_bytes()
+    assert command(run, "--set", "temperature=0.5") == 2
+    assert "temperature was used by earlier stages" in capsys.readouterr().err
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_the_attempts_of_an_online_algorithm_belong_to_its_settings(tmp_path, capsys):
+    with open_loop("library", tmp_path, settings(algorithm="grpo")) as loop:
+        loop.challenge()
+    assert command(tmp_path, "--set", "grpo.kl=0.1") == 2
+    assert "made by the policy of other settings" in capsys.readouterr().err

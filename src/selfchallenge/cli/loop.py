@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -16,6 +17,8 @@ from selfchallenge.cli.options import (
     Config,
     Container,
     Data,
+    Engine,
+    EngineOf,
     Env,
     Gate,
     Isolation,
@@ -24,6 +27,7 @@ from selfchallenge.cli.options import (
     OnlySuccess,
     Out,
     Preset,
+    ReportTo,
     Rounds,
     RunDir,
     Seed,
@@ -32,8 +36,14 @@ from selfchallenge.cli.options import (
     UserModel,
     Whose,
     Writer,
+    means_of,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from selfchallenge.learner.means import Means
+    from selfchallenge.manifest import RunSettings
+    from selfchallenge.runs.store import RunFiles
 
 
 @app.command()
@@ -59,6 +69,8 @@ def run(
     allow_unsafe: Unsafe = None,
     min_isolation: Isolation = None,
     container: Container = None,
+    engine: EngineOf = Engine.own,
+    report_to: ReportTo = None,
     assign: Assign = None,
     as_json: Json = False,
 ) -> None:
@@ -83,20 +95,24 @@ def run(
         min_isolation=min_isolation,
         container=container,
     )
-    folder = out or _default_folder(env)
+    folder, means = out or _default_folder(env), means_of(engine, report_to)
     with watch() as watcher:
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
 
-            _show([(folder, run_loop(env, folder, settings, data=data, watch=watcher))], as_json)
+            found = run_loop(env, folder, settings, data=data, watch=watcher, means=means)
+            _show([(folder, found)], as_json)
         else:
             from selfchallenge.rounds import run_rounds
 
-            found = run_rounds(
-                env, folder, settings, rounds, challenger.value, data=data, watch=watcher
+            all_found = run_rounds(
+                *(env, folder, settings, rounds, challenger.value),
+                data=data,
+                watch=watcher,
+                means=means,
             )
             folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
-            _show(list(zip(folders, found, strict=True)), as_json)
+            _show(list(zip(folders, all_found, strict=True)), as_json)
 
 
 def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
@@ -132,9 +148,11 @@ def challenge(
     assign: Assign = None,
 ) -> None:
     """Write tasks and check them: the first stage of `run`."""
+    from selfchallenge.learner import processes
     from selfchallenge.pipeline import open_loop
     from selfchallenge.progress import watch
 
+    processes.require_one("writing tasks")
     settings = resolve(
         preset,
         config,
@@ -160,34 +178,74 @@ def challenge(
 @app.command()
 def rollout(directory: RunDir) -> None:
     """Attempt every accepted task of a run, several times each."""
+    from selfchallenge.learner import processes
+
+    processes.require_one("making attempts")
     _stage(directory, "roll_out")
     print(f"episodes: {directory / 'episodes.jsonl'}")
 
 
 @app.command()
-def train(directory: RunDir) -> None:
-    """Learn from the attempts of a run, or, with an online algorithm, from new ones."""
-    _stage(directory, "train")
-    print(f"model: {directory / 'model'}")
+def train(
+    directory: RunDir,
+    *,
+    engine: EngineOf = Engine.own,
+    report_to: ReportTo = None,
+    assign: Assign = None,
+) -> None:
+    """Learn from the attempts of a run, or, with an online algorithm, from new ones.
+
+    Several processes train as one: `accelerate launch -m selfchallenge train DIR`, or torchrun.
+    Until there is a model, --set changes how an offline algorithm learns from the attempts.
+    """
+    from selfchallenge.learner import processes
+
+    if assign:
+        _amend(directory, assign)
+    _stage(directory, "train", means_of(engine, report_to))
+    if processes.is_main():
+        print(f"model: {directory / 'model'}")
 
 
 def _default_folder(env: str) -> Path:
     return Path("runs", env.rpartition(":")[2] or env)
 
 
-def _stage(directory: Path, stage: str) -> None:
-    """Run one stage of an existing run, with the settings that it was begun with."""
+def _amend(directory: Path, assign: list[str]) -> None:
+    """Change how a run learns, before it does."""
+    from selfchallenge.learner import processes
+    from selfchallenge.manifest import amend
+    from selfchallenge.runs.store import RunDirectory
+    from selfchallenge.settings import assignments, overlay
+
+    processes.require_one("changing settings")
+    with RunDirectory.open(directory) as run:
+        amend(run, overlay(_settings_of(run), assignments(assign), where="--set"))
+
+
+def _settings_of(run: RunFiles) -> RunSettings:
+    """The settings that a run was begun with."""
     from selfchallenge.manifest import RunSettings
-    from selfchallenge.pipeline import open_loop
-    from selfchallenge.progress import watch
-    from selfchallenge.runs.store import RunFiles
     from selfchallenge.settings import overlay
 
-    begun = RunFiles.view(directory).read_json("run.json")
-    settings = overlay(RunSettings(), begun["settings"], where=str(directory / "run.json"))
+    begun = run.read_json("run.json")["settings"]
+    return overlay(RunSettings(), begun, where=str(run.path / "run.json"))
+
+
+def _stage(directory: Path, stage: str, means: Means | None = None) -> None:
+    """Run one stage of an existing run, with the settings that it was begun with."""
+    from selfchallenge.learner import processes
+    from selfchallenge.pipeline import open_loop
+    from selfchallenge.progress import Silent, watch
+    from selfchallenge.runs.store import RunFiles
+
+    run = RunFiles.view(directory)
+    begun, settings = run.read_json("run.json"), _settings_of(run)
     data = Path(begun["data"]) if begun["data"] else None
     with (
-        watch() as watcher,
-        open_loop(begun["spelled"], directory, settings, data=data, watch=watcher) as loop,
+        watch() if processes.is_main() else nullcontext(Silent()) as watcher,
+        open_loop(
+            begun["spelled"], directory, settings, data=data, watch=watcher, means=means
+        ) as loop,
     ):
         getattr(loop, stage)()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from selfchallenge.learner.means import Means
     from selfchallenge.manifest import RunSettings
 
 ENV = "a built-in name, file.py:Class, or package.module:Class"
@@ -94,6 +95,36 @@ Assign = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as rft.epochs=3."),
 ]
+
+
+ReportTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Where training curves go: tensorboard, wandb, trackio, mlflow; several by commas.",
+    ),
+]
+
+
+class Engine(StrEnum):
+    """Whose training step is taken."""
+
+    own = "own"
+    trl = "trl"
+
+
+EngineOf = Annotated[
+    Engine,
+    typer.Option("--engine", help="Whose training step: own, or trl (FSDP, DeepSpeed)."),
+]
+
+
+def means_of(engine: Engine, report_to: str | None) -> Means:
+    """By what means to train."""
+    from selfchallenge.learner.means import Means
+
+    names = (name.strip() for name in (report_to or "").split(","))
+    return Means(engine=engine.value, report_to=tuple(dict.fromkeys(filter(None, names))))
 
 
 def resolve(

@@ -33,22 +33,33 @@ def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
         What `settle`, `detach` and `save` want: the adapted model, or `module` for rank 0.
     """
     if not rank:
-        module.requires_grad_(requires_grad=True)
-        return module
+        # In bfloat16, as a GPU has them loaded, small steps would be rounded away.
+        _hold_in(module, torch.float32)
+        return module.requires_grad_(requires_grad=True)
     with torch.random.fork_rng(), warnings.catch_warnings():
         # peft asks transformers by a name that is about to change.
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            target_modules="all-linear",
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
-        adapted = get_peft_model(module, config)
+        adapted = get_peft_model(module, lora(rank, alpha))
     adapted.peft_config["default"].base_model_name_or_path = name
     return adapted
+
+
+def lora(rank: int, alpha: int) -> LoraConfig:
+    """Adapters on all linear layers but the output layer."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _hold_in(module: Any, dtype: torch.dtype) -> None:
+    """Convert the weights, and no buffers: positions lose by it what no weight does."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def save(adapted: Any, directory: Path) -> None:
@@ -60,24 +71,38 @@ def save(adapted: Any, directory: Path) -> None:
         adapted.save_pretrained(directory)
 
 
-def settle(adapted: Any) -> None:
-    """Add the adapter into the weights and take it off; the module has plain layers again."""
+def settle(adapted: Any, dtype: torch.dtype) -> None:
+    """Add the adapter into the weights and take it off; the module has plain layers again.
+
+    Args:
+        adapted: what `attach` returned.
+        dtype: that the weights had before.
+    """
     if isinstance(adapted, PeftModel):
         adapted.merge_and_unload()
+    else:
+        _hold_in(adapted, dtype)
     adapted.requires_grad_(requires_grad=False)
 
 
-def detach(adapted: Any) -> None:
-    """Take the adapter off and forget it; without an adapter the weights stay as they are."""
+def detach(adapted: Any, dtype: torch.dtype) -> None:
+    """Take the adapter off and forget it; without an adapter the weights stay as they are.
+
+    Args:
+        adapted: what `attach` returned.
+        dtype: that the weights had before.
+    """
     if isinstance(adapted, PeftModel):
         adapted.unload()
+    else:
+        _hold_in(adapted, dtype)
     adapted.requires_grad_(requires_grad=False)
 
 
 def restore(module: Any, directory: Path) -> None:
     """Put what `save` wrote into the untrained model, ready for use."""
     if (directory / "adapter_config.json").exists():
-        settle(PeftModel.from_pretrained(module, directory))
+        settle(PeftModel.from_pretrained(module, directory), module.dtype)
         return
     trained = AutoModelForCausalLM.from_pretrained(directory, dtype=module.dtype)
     module.load_state_dict(trained.state_dict())

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.losses import dpo, sequence_sums
 from selfchallenge.learner.packing import Packed
 from selfchallenge.learner.samples import Pair, PairSet, Sample, pairs_from, without_hint
-from selfchallenge.learner.settings import DpoSettings
+from selfchallenge.learner.settings import DpoSettings, Engine
 from selfchallenge.learner.step import (
     Forward,
     accumulate,
@@ -39,6 +40,7 @@ from selfchallenge.learner.training import (
     Trainable,
     Training,
     TrainingReport,
+    reach,
 )
 
 
@@ -48,6 +50,8 @@ def train_dpo(
     directory: Path,
     settings: DpoSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Prefer successes to failures; the model in memory is the trained one afterwards.
 
@@ -57,6 +61,8 @@ def train_dpo(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: no task has both a success and a failure, or the training diverged (the
@@ -64,14 +70,18 @@ def train_dpo(
         StorageError: the disk is full, or `directory` holds another training.
     """
     settings = settings or DpoSettings()
-    found = pairs_from(without_hint(episodes), settings.max_length, settings.per_task)
+    found = pairs_from(without_hint(episodes), reach(model, settings), settings.per_task)
     if not found.pairs:
         raise _no_pairs(found)
     dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Preference(model.module, found, settings)
+    if engine == "trl":
+        from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
+
+        return trl_adapter.Dpo(model, directory, settings, algorithm, dtype).run(progress)
     if not directory.exists():
         model.forget()
         check_supported(model.module, found.pairs[0].samples)
-    algorithm = Preference(model.module, found, settings)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 
@@ -84,7 +94,8 @@ def _no_pairs(found: PairSet) -> StageError:
         f"no task has both a success and a failure to learn from: {reason}",
         where="train",
         fix="make more attempts at each task (rollouts), raise the temperature, or use "
-        "--algorithm rft, which needs successes only",
+        "--algorithm rft, which needs successes only"
+        + ("; where they are too long, raise dpo.max_length" if found.dropped else ""),
     )
 
 
@@ -168,7 +179,8 @@ class Preference:
             dtype=self.dtype,
         )
         tokens = sum(sample.trained for judged in batch for sample in judged.pair.samples)
-        return Gradients(loss, tokens, read, {"preferred": preferred / len(batch)})
+        share = parallel.summed({"preferred": preferred / len(batch)})
+        return Gradients(loss, tokens, read, share)
 
     def account(self, records: Sequence[StepRecord]) -> Account:
         """Both sides of all pairs."""

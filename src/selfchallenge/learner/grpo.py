@@ -31,7 +31,7 @@ from selfchallenge.learner.online import (
     joined,
     usable,
 )
-from selfchallenge.learner.settings import GrpoSettings
+from selfchallenge.learner.settings import Engine, GrpoSettings
 from selfchallenge.learner.step import Forward, resolve_precision
 from selfchallenge.learner.training import Progress, Trainable, Training, TrainingReport
 
@@ -45,6 +45,7 @@ def train_grpo(
     *,
     temperature: float = 1.0,
     progress: Progress | None = None,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Learn from groups of attempts; the model in memory is the trained one afterwards.
 
@@ -56,6 +57,8 @@ def train_grpo(
         settings: how to train.
         temperature: that attempts are sampled at, above 0.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: all attempts at each task came out alike, or the training diverged (the
@@ -65,6 +68,11 @@ def train_grpo(
     settings = settings or GrpoSettings()
     dtype = resolve_precision(settings.precision, model.module.device)
     algorithm = Grpo(model, tasks, attempts, settings, temperature)
+    if engine == "trl":
+        from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
+
+        training = trl_adapter.GroupRelative(model, directory, settings, algorithm, dtype)
+        return training.run(progress)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 

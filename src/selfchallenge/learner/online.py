@@ -19,6 +19,7 @@ from torch import Tensor
 
 from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
@@ -32,7 +33,7 @@ from selfchallenge.learner.step import (
     token_limit,
     training,
 )
-from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable
+from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable, reach
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Online:
             temperature=self.temperature,
         )
         tokens = sum(attempted.sample.trained for attempted in batch)
-        return Gradients(loss, tokens, read, self.figures | found)
+        return Gradients(loss, tokens, read, self.figures | parallel.summed(found))
 
     def account(self, records: Sequence[StepRecord]) -> Account:
         """The attempts learnt from; `tasks` counts those attempted."""
@@ -251,7 +252,7 @@ class Online:
         for group in iteration.groups:
             kept = []
             for episode in group:
-                sample = sample_of(episode, self.settings.max_length)
+                sample = sample_of(episode, reach(self.model, self.settings))
                 if isinstance(sample, str):
                     dropped[sample] += 1
                 else:

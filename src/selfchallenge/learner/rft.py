@@ -24,7 +24,7 @@ from selfchallenge.learner.samples import (
     select_trajectories,
     without_hint,
 )
-from selfchallenge.learner.settings import RftSettings
+from selfchallenge.learner.settings import Engine, RftSettings
 from selfchallenge.learner.step import (
     backward,
     check_supported,
@@ -39,6 +39,7 @@ from selfchallenge.learner.training import (
     Trainable,
     Training,
     TrainingReport,
+    reach,
 )
 
 
@@ -48,6 +49,8 @@ def train_rft(
     directory: Path,
     settings: RftSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Fine-tune on the successes; the model in memory is the trained one afterwards.
 
@@ -60,6 +63,8 @@ def train_rft(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: nothing to learn from, or the training diverged (the checkpoint is kept).
@@ -67,10 +72,10 @@ def train_rft(
     """
     settings = settings or RftSettings()
     attempts = without_hint(episode for episode in episodes if episode.phase == "train")
-    chosen = samples_from(select_successes(attempts, settings.per_task), settings.max_length)
+    chosen = samples_from(select_successes(attempts, settings.per_task), reach(model, settings))
     if not chosen.samples:
-        raise _nothing(chosen, len(attempts))
-    return _fine_tune(model, chosen, directory, settings, progress)
+        raise _nothing(chosen, len(attempts), "raise the temperature, or ask for easier tasks")
+    return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
 def train_distill(
@@ -79,6 +84,8 @@ def train_distill(
     directory: Path,
     settings: RftSettings | None = None,
     progress: Progress | None = None,
+    *,
+    engine: Engine = "own",
 ) -> TrainingReport:
     """Fine-tune on a teacher's trajectories; the model in memory is the trained one afterwards.
 
@@ -88,6 +95,8 @@ def train_distill(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train; `only_success` leaves the failures out.
         progress: called after each step of this call.
+        engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
+            load what it wrote to `directory`.
 
     Raises:
         StageError: nothing to learn from, or the training diverged (the checkpoint is kept).
@@ -96,24 +105,28 @@ def train_distill(
     settings = settings or RftSettings()
     attempts = select_trajectories(without_hint(episodes))
     taught = [e for e in attempts if e.reward == 1.0] if settings.only_success else attempts
-    chosen = samples_from(taught, settings.max_length)
+    chosen = samples_from(taught, reach(model, settings))
     if not chosen.samples:
-        raise _nothing(chosen, len(attempts))
-    return _fine_tune(model, chosen, directory, settings, progress)
+        other = "take a stronger teacher"
+        if settings.only_success:
+            other = "learn from its failures too (leave --only-success out), or " + other
+        raise _nothing(chosen, len(attempts), other)
+    return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
-def _nothing(chosen: SampleSet, attempts: int) -> StageError:
+def _nothing(chosen: SampleSet, attempts: int, other: str) -> StageError:
     if not chosen.dropped:
         return StageError(
             f"none of the {attempts} training episodes earned the reward",
             where="train",
-            fix="make more attempts at each task, raise the temperature, or ask for easier tasks",
+            fix=f"make more attempts at each task (rollouts), {other}",
         )
     reasons = "; ".join(f"{count} {reason}" for reason, count in chosen.dropped.items())
     return StageError(
-        f"none of the successful episodes can be trained: {reasons}",
+        f"none of the episodes to learn from can be trained: {reasons}",
         where="train",
-        fix="roll out with a local model, which shows its tokens, or raise max_length",
+        fix="use a local model, which shows its tokens; where they are too long, raise "
+        "rft.max_length as far as memory and the model's context go",
     )
 
 
@@ -123,12 +136,17 @@ def _fine_tune(
     directory: Path,
     settings: RftSettings,
     progress: Progress | None,
+    engine: Engine,
 ) -> TrainingReport:
     dtype = resolve_precision(settings.precision, model.module.device)
+    algorithm = Likelihood(model.module, chosen, settings)
+    if engine == "trl":
+        from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
+
+        return trl_adapter.Sft(model, directory, settings, algorithm, dtype).run(progress)
     if not directory.exists():
         model.forget()
         check_supported(model.module, chosen.samples)
-    algorithm = Likelihood(model.module, chosen, settings)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 

@@ -13,6 +13,9 @@ from selfchallenge.ranges import ABOVE_ZERO, COUNT, POSITIVE, SEED, SHARE, Range
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
+Engine = Literal["own", "trl"]
+"""Whose step is taken: ours, or TRL's by its trainers, which shard weights over GPUs."""
+
 
 @dataclass(frozen=True)
 class StepSettings:

@@ -17,6 +17,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
 from selfchallenge.errors import StageError
+from selfchallenge.learner import parallel
 from selfchallenge.learner.batches import micro_batches
 from selfchallenge.learner.losses import nll, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
@@ -26,6 +27,12 @@ from selfchallenge.models.freed import return_freed_memory
 from selfchallenge.models.packed import computes_bfloat16
 
 U = TypeVar("U")
+
+MILDER = (
+    'lower the learning rate, or train in float32 (precision = "float32") where it was bfloat16: '
+    "selfchallenge train DIR --set rft.learning_rate=..., or a new run of an online algorithm"
+)
+"""What to do about a training that diverged."""
 
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
@@ -52,19 +59,28 @@ def training(module: Any, dtype: torch.dtype) -> Iterator[None]:
     are trained stay in float32.
     """
     usual = module.config._attn_implementation  # noqa: SLF001 - there is no public getter
-    frozen = {p: p.data for p in module.parameters() if not p.requires_grad}
+    casting = disable_input_dtype_casting(module) if dtype != torch.float32 else nullcontext()
     module.set_attn_implementation(ATTENTION)
     module.train()
-    for parameter, data in frozen.items():
-        parameter.data = data.to(dtype)
     try:
-        with disable_input_dtype_casting(module) if dtype != torch.float32 else nullcontext():
+        with _held_in(module, dtype), casting:
             yield
+    finally:
+        module.eval()
+        module.set_attn_implementation(usual)
+
+
+@contextmanager
+def _held_in(module: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, frozen weights are held in `dtype`; afterwards they are what they were."""
+    frozen = {p: p.data for p in module.parameters() if not p.requires_grad}
+    try:
+        for parameter, data in frozen.items():
+            parameter.data = data.to(dtype)
+        yield
     finally:
         for parameter, data in frozen.items():
             parameter.data = data
-        module.eval()
-        module.set_attn_implementation(usual)
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,8 @@ def accumulate(
 ) -> tuple[float, int]:
     """Add the gradients of a batch's loss to the parameters, piece by piece.
 
+    Of several processes each adds those of its share; the loss is that of the whole batch.
+
     Args:
         module: causal language model within `training`.
         units: the batch: samples, or pairs of them.
@@ -145,7 +163,7 @@ def accumulate(
         The loss, and the number of tokens read.
     """
     total, read = 0.0, 0
-    for piece in micro_batches(units, tokens, samples_of):
+    for piece in micro_batches(parallel.share(units, samples_of), tokens, samples_of):
         packed = pack([s for unit in piece for s in samples_of(unit)]).to(module.device)
         loss = loss_of(piece, packed, forward(module, packed, dtype, temperature))
         torch.autograd.backward(loss)
@@ -153,7 +171,8 @@ def accumulate(
         read += len(packed.ids)
         del loss
         return_freed_memory()
-    return total, read
+    both = parallel.summed({"loss": total, "read": read})
+    return both["loss"], int(both["read"])
 
 
 def evaluate(
@@ -177,15 +196,23 @@ def evaluate(
     """
     found: dict[int, tuple[Tensor, ...]] = {}
     numbered = list(enumerate(samples))
+    mine = parallel.share(numbered, _numbered_sample)
     with torch.no_grad():
-        for piece in micro_batches(numbered, tokens, lambda unit: (unit[1],)):
+        for piece in micro_batches(mine, tokens, _numbered_sample):
             packed = pack([sample for _, sample in piece]).to(module.device)
             seen = look(forward(module, packed, dtype, temperature))
             lengths = [sample.trained for _, sample in piece]
             parts = zip(*(torch.split(tensor, lengths) for tensor in seen), strict=True)
             found |= {number: part for (number, _), part in zip(piece, parts, strict=True)}
             return_freed_memory()
-    return [found[number] for number in range(len(samples))]
+    said = {number: part for share in parallel.gathered(found) for number, part in share.items()}
+    return [
+        tuple(tensor.to(module.device) for tensor in said[number]) for number in range(len(samples))
+    ]
+
+
+def _numbered_sample(unit: tuple[int, Sample]) -> tuple[Sample]:
+    return (unit[1],)
 
 
 def backward(
@@ -227,7 +254,7 @@ def update(
         optimizer.zero_grad()
         raise StageError(
             f"training diverged: loss {loss}, gradient norm {norm}",
-            fix="lower the learning rate, or train in float32 when it was bfloat16",
+            fix=MILDER,
         )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("scale", 1.0)
@@ -247,7 +274,8 @@ def check_supported(module: Any, samples: Sequence[Sample]) -> None:
     """
     short = [_start(sample) for sample in sorted(samples, key=lambda s: s.length)[:2]]
     with torch.no_grad():
-        plain = torch.cat([_plain_logprobs(module, sample) for sample in short])
+        with _held_in(module, torch.float32):  # rounding is not what is compared
+            plain = torch.cat([_plain_logprobs(module, sample) for sample in short])
         with training(module, torch.float32):
             ours = sequence_logprobs(module, pack(short).to(module.device))
     worst = float((plain - ours).abs().max())

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from selfchallenge.errors import StorageError
-from selfchallenge.learner import adapters
+from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import load_state, publish, save_state
 from selfchallenge.learner.settings import StepSettings
 from selfchallenge.learner.step import training, update
@@ -37,6 +37,12 @@ class Trainable(Protocol):
     def forget(self) -> None:
         """Drop everything computed with the weights as they were."""
         ...
+
+
+def reach(model: Trainable, settings: StepSettings) -> int:
+    """Longest sample in tokens: what the settings allow, and no more than the model can read."""
+    window = getattr(model.module.config, "max_position_embeddings", None)
+    return min(settings.max_length, window or settings.max_length)
 
 
 @dataclass(frozen=True)
@@ -228,10 +234,11 @@ class Training:
 
     def _train(self, progress: Progress) -> TrainingReport:
         settings, module = self.settings, self.model.module
+        loaded = module.dtype
         adapted = adapters.attach(
             module, self.model.name, settings.rank, settings.alpha, settings.seed
         )
-        with _detached_on_error(adapted):
+        with _detached_on_error(adapted, loaded):
             own = adapters.trained_parameters(adapted)
             beside = self.algorithm.begin(adapted, self.dtype)
             groups: list[dict[str, Any]] = [{"params": list(own.values())}]
@@ -246,8 +253,10 @@ class Training:
                 with training(module, self.dtype):
                     self._steps(batches, own | beside, optimizer, progress)
             report = self._report(sum(p.numel() for p in own.values()))
-            publish(self.directory, lambda folder: self._write(folder, adapted, report))
-        adapters.settle(adapted)
+            if processes.is_main():
+                publish(self.directory, lambda folder: self._write(folder, adapted, report))
+            parallel.gathered(None)  # nobody goes on before it is written
+        adapters.settle(adapted, loaded)
         self.model.forget()
         shutil.rmtree(self.state_file.parent, ignore_errors=True)
         return report
@@ -268,7 +277,8 @@ class Training:
             self.records.append(self._step(optimizer, batch))
             progress(self.records[-1])
             done = len(self.records)
-            if done % algorithm.every == 0 and done < algorithm.steps:
+            due = done % algorithm.every == 0 and done < algorithm.steps
+            if due and processes.is_main():
                 self._save(parameters, optimizer)
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Any) -> StepRecord:
@@ -278,6 +288,7 @@ class Training:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed + number)
             found = self.algorithm.gradients(batch)
+        parallel.add_gradients(p for group in optimizer.param_groups for p in group["params"])
         norm = update(optimizer, rate, settings.clip, found.loss)
         return StepRecord(
             step=number + 1,
@@ -332,18 +343,22 @@ class Training:
 
     def _write(self, folder: Path, adapted: Any, report: TrainingReport) -> None:
         adapters.save(adapted, folder)
+        self.describe(folder, report)
+
+    def describe(self, folder: Path, report: TrainingReport) -> None:
+        """Write tokenizer and report beside the saved weights."""
         self.model.tokenizer.save_pretrained(folder)
         content = {"fingerprint": self.fingerprint, **asdict(report)}
         (folder / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 @contextmanager
-def _detached_on_error(adapted: Any) -> Iterator[None]:
+def _detached_on_error(adapted: Any, loaded: torch.dtype) -> Iterator[None]:
     """Give an unfinished training's model back without its adapters."""
     try:
         yield
     except BaseException:
-        adapters.detach(adapted)
+        adapters.detach(adapted, loaded)
         raise
 
 

@@ -207,6 +207,29 @@ class RunDirectory(RunFiles):
         self._mended.add(name)
 
 
+class Onlooker(RunDirectory):
+    """A run's folder for those of several processes that do not write: one of them does."""
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = False) -> Self:
+        """Look at a run directory; what is added to it is left to the process that holds it.
+
+        Raises:
+            UsageError: it is no run directory.
+            StorageError: it was written by a version that this one cannot read.
+        """
+        del create
+        found = cls(_existing(Path(path)), lock=-1)
+        found.check_format()
+        return found
+
+    def append(self, name: str, record: BaseModel | Mapping[str, Any]) -> None:
+        """Left to the other."""
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Left to the other."""
+
+
 def _existing(path: Path) -> Path:
     if not (path / "run.json").exists():
         raise UsageError(

@@ -76,8 +76,9 @@ def test_without_a_pair_it_says_what_to_change(tmp_path, reward):
 
 
 def test_pairs_that_are_too_long_are_counted(tmp_path):
-    with pytest.raises(StageError, match="24 episodes longer than 10 tokens"):
+    with pytest.raises(StageError, match="24 episodes longer than 10 tokens") as error:
         train_dpo(TinyModel(), mixed(), tmp_path / "m", replace(SETTINGS, max_length=10))
+    assert "dpo.max_length" in error.value.fix
 
 
 @pytest.mark.parametrize("rank", [16, 0])

@@ -102,3 +102,24 @@ def test_decoding_in_another_precision_is_corrected_for(model, tmp_path):
         trained = local.module(ids).logits
         assert torch.allclose(trained, reloaded.module(ids).logits, atol=1e-4)
         assert not torch.allclose(trained, again.module(ids).logits, atol=1e-3)
+
+
+def test_trl_asks_a_local_model_for_attempts_while_it_trains_it(model, tmp_path):
+    pytest.importorskip("trl", reason="TRL is not installed")
+    local, seen = model("float32"), []
+    report = train_grpo(
+        local, TASKS, attempts_with(local, 1.0, seen), tmp_path / "model", SETTINGS, engine="trl"
+    )
+    assert len(report.steps) == 6
+    assert len(seen) == 3 * 2 * 4
+    # The attempts of each round are those of the policy as it was by then.
+    first, last = ([e.turns[0].token_ids for (e,) in part] for part in (seen[:8], seen[-8:]))
+    assert first != last
+    trained = TransformersModel(
+        tmp_path / "tiny", adapters=[tmp_path / "model"], device="cpu", dtype="float32"
+    )
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert not torch.allclose(
+            trained.module(ids).logits, model("float32").module(ids).logits, atol=1e-3
+        )

@@ -266,3 +266,26 @@ def test_attempts_that_the_sandbox_ended_teach_nothing(tmp_path):
     broken = make_episode("a", 0).model_copy(update={"stop": StopReason.SANDBOX})
     report = train_distill(TinyModel(), [broken, make_episode("a", 1)], tmp_path / "m", SETTINGS)
     assert report.samples == 1
+
+
+def test_an_episode_longer_than_the_model_reads_is_left_out(model, tmp_path):
+    window = model.module.config.max_position_embeddings
+    long = make_episode("b", parts=[(tuple(range(90)) * 6, 5)])
+    report = train_rft(model, [make_episode("a"), long], tmp_path / "model", SETTINGS)
+    assert SETTINGS.max_length > window
+    assert report.dropped == {f"longer than {window} tokens": 1}
+
+
+def test_only_episodes_that_are_too_long_say_what_to_change(model, tmp_path):
+    with pytest.raises(StageError, match="1 longer than 20 tokens") as error:
+        train_rft(model, [make_episode()], tmp_path / "m", replace(SETTINGS, max_length=20))
+    assert "rft.max_length" in error.value.fix
+
+
+@pytest.mark.parametrize(("only", "fix"), [(True, "--only-success"), (False, "stronger teacher")])
+def test_a_teacher_that_teaches_nothing_says_what_to_change(model, tmp_path, only, fix):
+    failed = [make_episode("a", reward=0.0)] if only else []
+    settings = replace(SETTINGS, only_success=only)
+    with pytest.raises(StageError, match="training episodes earned the reward") as error:
+        train_distill(model, failed, tmp_path / "model", settings)
+    assert fix in error.value.fix

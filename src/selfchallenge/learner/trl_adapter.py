@@ -1,0 +1,326 @@
+"""TRL's trainers on our samples (`--engine trl`): for FSDP, DeepSpeed and what its launcher does.
+
+The ids and masks are those of our own engine: what was sampled is trained, as it was sampled, and
+TRL is given nothing that it could tokenise again. The hooks that this needs (`_prepare_dataset`,
+the collator of preferences, `rollout_func`) are not promised to stay, so all of them are in this
+file, TRL has an upper bound, and `tests/contract/test_trl_adapter.py` holds its steps to ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from selfchallenge.episode import Episode
+from selfchallenge.errors import UsageError
+from selfchallenge.learner import parallel, processes
+from selfchallenge.learner.dpo import Preference
+from selfchallenge.learner.grpo import Grpo
+from selfchallenge.learner.online import Draw, Iteration, draw, usable
+from selfchallenge.learner.rft import Likelihood
+from selfchallenge.learner.samples import Pair, Sample, sample_of
+from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
+from selfchallenge.learner.training import reach
+from selfchallenge.learner.trl_training import TrlTraining
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import trl
+from datasets import Dataset
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+IGNORED = -100
+"""Label of a token that is read and not learnt, as transformers has it."""
+
+
+@dataclass
+class Sft(TrlTraining):
+    """`rft` and `distill`: TRL's SFTTrainer on ids and labels."""
+
+    settings: RftSettings
+    algorithm: Likelihood
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All samples of all epochs, in the order in which they are trained."""
+        return [sample for batch in self.algorithm.plan for sample in batch]
+
+    @property
+    def rows(self) -> int:
+        """Samples a step."""
+        return self.settings.batch
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sample."""
+        return max(sample.length for sample in self.samples)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return -(-len(self.samples) // self.rows)
+
+    def trainer(self) -> Any:
+        """Pre-tokenised rows are taken as they are."""
+        rows = [
+            {
+                "input_ids": list(s.ids),
+                "labels": [i if m else IGNORED for i, m in zip(s.ids, s.mask, strict=True)],
+            }
+            for s in map(_trimmed, self.samples)
+        ]
+        return trl.SFTTrainer(
+            self.model.module,
+            args=trl.SFTConfig(
+                max_length=None, train_sampling_strategy="sequential", **self.arguments()
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=self.tokenizer(),
+            peft_config=self.peft(),
+        )
+
+    def told(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Tokens of the step's rows."""
+        step = int(logs["step"])
+        batch = self.samples[(step - 1) * self.rows : step * self.rows]
+        return {"tokens": sum(s.trained for s in batch), "read": sum(s.length for s in batch)}
+
+
+@dataclass
+class Dpo(TrlTraining):
+    """`dpo`: TRL's DPOTrainer with what the policy did not say masked out."""
+
+    settings: DpoSettings
+    algorithm: Preference
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs of all epochs, in the order in which they are trained."""
+        found = self.algorithm.found.pairs
+        return [found[i] for batch in self.algorithm.plan for i in batch]
+
+    @property
+    def rows(self) -> int:
+        """Pairs a step."""
+        return self.settings.batch
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest pair."""
+        return max(2 * max(s.length for s in pair.samples) for pair in self.pairs)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return -(-len(self.pairs) // self.rows)
+
+    def trainer(self) -> Any:
+        """Ids and masks go through to the collator."""
+        tokenizer = self.tokenizer()
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        return _Pretokenised(
+            self.model.module,
+            ref_model=self.reference(),
+            args=trl.DPOConfig(
+                beta=self.settings.beta,
+                max_length=None,
+                remove_unused_columns=False,
+                train_sampling_strategy="sequential",
+                **self.arguments(),
+            ),
+            train_dataset=Dataset.from_list([_columns(pair) for pair in self.pairs]),
+            processing_class=tokenizer,
+            data_collator=_MaskedCollator(pad_token_id=pad),
+            peft_config=self.peft(),
+        )
+
+    def told(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Tokens of the step's pairs, and how many prefer the success by now."""
+        step = int(logs["step"])
+        batch = self.pairs[(step - 1) * self.rows : step * self.rows]
+        both = [sample for pair in batch for sample in pair.samples]
+        return {
+            "tokens": sum(s.trained for s in both),
+            "read": sum(s.length for s in both),
+            "figures": {"preferred": float(logs["rewards/accuracies"])},
+        }
+
+
+class _Pretokenised(trl.DPOTrainer):  # type: ignore[misc]
+    """Takes rows as they are."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+
+class _MaskedCollator(DataCollatorForPreference):  # type: ignore[misc]
+    """Leaves what was not sampled out of both sides of a pair."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        masks = [e["chosen_mask"] for e in examples] + [e["rejected_mask"] for e in examples]
+        width = batch["completion_mask"].shape[1]
+        padded = [mask + [0] * (width - len(mask)) for mask in masks]
+        batch["completion_mask"] = batch["completion_mask"] * torch.tensor(padded)
+        return batch
+
+
+def _columns(pair: Pair) -> dict[str, list[int]]:
+    """A pair as the collator wants it; the masks are those of the whole sequences."""
+    chosen, rejected = map(_trimmed, pair.samples)
+    shortest = min(sample.mask.index(True) for sample in (chosen, rejected))
+    both = zip(chosen.ids[:shortest], rejected.ids[:shortest], strict=True)
+    shared = next((i for i, (a, b) in enumerate(both) if a != b), shortest)
+    return {
+        "prompt_ids": list(chosen.ids[:shared]),
+        "chosen_ids": list(chosen.ids[shared:]),
+        "rejected_ids": list(rejected.ids[shared:]),
+        "chosen_mask": list(map(int, chosen.mask)),
+        "rejected_mask": list(map(int, rejected.mask)),
+    }
+
+
+def _trimmed(sample: Sample) -> Sample:
+    """The sample without what stands behind its last sampled token."""
+    return Sample(sample.ids[: sample.length], sample.mask[: sample.length], sample.logprobs)
+
+
+@dataclass
+class GroupRelative(TrlTraining):
+    """`grpo`: TRL's GRPOTrainer on attempts that are made by us.
+
+    TRL neither replaces groups whose attempts all came out alike nor corrects for what sampling and
+    training disagree about: `grpo.draws` and `grpo.mismatch` mean nothing here.
+    """
+
+    settings: GrpoSettings
+    algorithm: Grpo
+
+    @property
+    def rows(self) -> int:
+        """Attempts a step."""
+        return self.settings.tasks * self.settings.group
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest attempt there may be."""
+        return reach(self.model, self.settings)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return self.algorithm.steps
+
+    @property
+    def deck(self) -> dict[str, Draw]:
+        """What lies at each place of the deck, by the prompt that TRL is given for it."""
+        own = self.settings
+        places = range(own.iterations * own.tasks)
+        drawn = [draw(self.algorithm.tasks, place, own.group, own.seed) for place in places]
+        return {f"{place}/{lies.task}": lies for place, lies in enumerate(drawn)}
+
+    def trainer(self) -> Any:
+        """A trainer that asks us for attempts."""
+        processes.require_plain("attempts by the model that is trained")
+        own = self.settings
+        if own.kl and not own.rank:
+            raise UsageError(
+                "TRL loads the model to be diverged from by its name, and this one is in memory",
+                where="--engine trl",
+                fix="train adapters (grpo.rank above 0), set grpo.kl = 0, or use --engine own",
+            )
+        return trl.GRPOTrainer(
+            self.model.module,
+            reward_funcs=_reward,
+            rollout_func=self.roll_out,
+            args=trl.GRPOConfig(
+                loss_type=own.loss,
+                scale_rewards="none" if own.loss == "dr_grpo" else "group",
+                epsilon=own.clip_low,
+                epsilon_high=own.clip_high,
+                beta=own.kl,
+                use_bias_correction_kl=False,  # the divergence as in GRPO's equation 4
+                num_generations=own.group,
+                num_iterations=own.updates,
+                max_completion_length=own.max_length,
+                temperature=self.algorithm.temperature,
+                shuffle_dataset=False,
+                **self.arguments(),
+            ),
+            train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in self.deck]),
+            processing_class=self.tokenizer(),
+            peft_config=self.peft(),
+        )
+
+    def roll_out(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
+        """Make the attempts of this process, which has a stretch of the groups of them all."""
+        module, deck = self.model.module, self.deck
+        start = processes.rank() * len(prompts)
+        drawn = [deck[prompt] for prompt in prompts]
+        places = ((start + number) % self.settings.group for number in range(len(prompts)))
+        module.eval()
+        self.model.forget()
+        made = self.algorithm.attempts(
+            [Draw(d.task, d.first + place, 1) for d, place in zip(drawn, places, strict=True)]
+        )
+        self.model.forget()
+        module.train()
+        rows = [self._row(group) for group in made]
+        rewards = [group[0].reward for group in made]
+        self._note(list(zip(prompts, rewards, rows, strict=True)))
+        if not trainer.state.global_step and not self.noted["groups"]:
+            tried = int(self.noted["tried"])
+            raise self.algorithm.nothing(Iteration([], rewards, tried, tried))
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def told(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Tokens and figures of the step's attempts."""
+        own = self.settings
+        iteration = (int(logs["step"]) - 1) // own.updates + 1
+        named = ("attempts", "untrainable", "groups", "tried", "reward", "kl")
+        figures = {"place": float(iteration * own.tasks)}
+        figures |= {name: float(logs[name]) for name in named if name in logs}
+        return {"tokens": int(logs["tokens"]), "read": int(logs["read"]), "figures": figures}
+
+    def _row(self, group: Sequence[Episode]) -> dict[str, Any]:
+        """An attempt as TRL wants it; without a reward when there is nothing to learn from it."""
+        sample = sample_of(group[0], self.longest) if usable(group) else ""
+        if isinstance(sample, str):
+            end = [self.tokenizer().eos_token_id]
+            row = {"prompt_ids": end, "completion_ids": end, "logprobs": [0.0], "env_mask": [0]}
+            return row | {"outcome": None}
+        sample = _trimmed(sample)
+        first, drawn = sample.mask.index(True), iter(sample.logprobs)
+        return {
+            "prompt_ids": list(sample.ids[:first]),
+            "completion_ids": list(sample.ids[first:]),
+            "logprobs": [next(drawn) if sampled else 0.0 for sampled in sample.mask[first:]],
+            "env_mask": [int(sampled) for sampled in sample.mask[first:]],
+            "outcome": group[0].reward,
+        }
+
+    def _note(self, made: list[tuple[str, float, dict[str, Any]]]) -> None:
+        """Keep what is to be said of the attempts of all processes."""
+        everything = [one for share in parallel.gathered(made) for one in share]
+        rewards: dict[str, set[float]] = {}
+        for prompt, reward, _ in everything:
+            rewards.setdefault(prompt, set()).add(reward)
+        rows = [row for _, _, row in everything if row["outcome"] is not None]
+        self.noted = {
+            "attempts": len(rows),
+            "untrainable": len(everything) - len(rows),
+            "groups": sum(len(found) > 1 for found in rewards.values()),
+            "tried": len(rewards),
+            "reward": sum(reward for _, reward, _ in everything) / len(everything),
+            "tokens": sum(sum(row["env_mask"]) for row in rows),
+            "read": sum(len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows),
+        }
+
+
+def _reward(outcome: list[float | None], **_: Any) -> list[float | None]:
+    """What each attempt earned; None where it is not to count."""
+    return outcome

@@ -1,0 +1,325 @@
+"""`--engine trl`: TRL's own trainers take the steps that ours would, on the same tokens."""
+
+import json
+import random
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from selfchallenge.episode import Episode, StopReason, Turn
+from selfchallenge.errors import MissingExtraError, StageError, UsageError
+from selfchallenge.learner.dpo import train_dpo
+from selfchallenge.learner.grpo import train_grpo
+from selfchallenge.learner.means import Means
+from selfchallenge.learner.rft import train_rft
+from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
+
+pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
+
+VOCABULARY, END = 61, 1
+COMMON = {"precision": "float32", "warmup": 0, "learning_rate": 1e-2, "checkpoint": 2, "rank": 4}
+RFT = RftSettings(**COMMON, batch=4, epochs=3)
+DPO = DpoSettings(**COMMON, batch=4, epochs=3, beta=0.3)
+GRPO = GrpoSettings(**COMMON, iterations=2, tasks=2, group=4, max_length=64, kl=0.05)
+
+
+class Tiny:
+    """A model as the learner needs it, with a tokenizer that TRL takes."""
+
+    name = "tiny"
+
+    def __init__(self):
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordLevel
+
+        torch.manual_seed(0)
+        config = Qwen2Config(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=256,
+        )
+        self.module = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+        for parameter in self.module.parameters():
+            if parameter.ndim > 1:
+                parameter.data.normal_(0, 0.2)
+        words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<unk>": VOCABULARY - 1}
+        core = Tokenizer(WordLevel(words, unk_token="<unk>"))
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=core, pad_token="w0", eos_token="w1"
+        )
+
+    def forget(self):
+        """It keeps nothing."""
+
+
+def drawn(draw, count):
+    return tuple(draw.randrange(2, VOCABULARY) for _ in range(count))
+
+
+def episode(task, attempt, reward, sampled=((3, 0), (4, 2))):
+    """Turns of sampled tokens behind observations; attempts at a task begin alike."""
+    own, turns = random.Random(f"{task}/{attempt}"), [Turn(role="user", content=task)]
+    for number, (count, seen) in enumerate(sampled):
+        before = drawn(random.Random(task), 12) if not number else drawn(own, seen)
+        ids = before + drawn(own, count + attempt % 3)
+        logprobs = (-1.0,) * (count + attempt % 3)
+        turns.append(Turn(role="assistant", content="x", token_ids=ids, logprobs=logprobs))
+    return Episode(
+        phase="train",
+        task=task,
+        attempt=attempt,
+        model="tiny",
+        seed=0,
+        turns=turns,
+        stop=StopReason.ANSWER,
+        reward=reward,
+        passed=reward == 1.0,
+    )
+
+
+def episodes(*rewards):
+    return [episode(task, n, reward) for task in "abcd" for n, reward in enumerate(rewards)]
+
+
+def weights(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def assert_same_training(one, other, folders):
+    assert one.losses == pytest.approx(other.losses, abs=1e-5)
+    for mine, theirs in zip(one.steps, other.steps, strict=True):
+        assert mine.norm == pytest.approx(theirs.norm, abs=1e-4)
+        assert (mine.tokens, mine.step, mine.steps) == (theirs.tokens, theirs.step, theirs.steps)
+        assert mine.learning_rate == theirs.learning_rate
+        assert mine.figures.keys() == theirs.figures.keys()
+        if mine.step > 1:  # before the first step nothing is preferred but by rounding
+            assert mine.figures == pytest.approx(theirs.figures, abs=1e-5)
+    for name in ("samples", "tasks", "parameters"):
+        assert getattr(one, name) == getattr(other, name)
+    first, second = map(weights, folders)
+    assert first.keys() == second.keys()
+    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-4
+
+
+def test_sft_steps_are_ours(tmp_path):
+    one = train_rft(Tiny(), episodes(1.0), tmp_path / "own", RFT)
+    other = train_rft(Tiny(), episodes(1.0), tmp_path / "trl", RFT, engine="trl")
+    assert_same_training(one, other, (tmp_path / "own", tmp_path / "trl"))
+    assert not (tmp_path / "trl.partial").exists()
+    assert {p.name for p in (tmp_path / "own").iterdir()} == {
+        p.name for p in (tmp_path / "trl").iterdir()
+    }
+
+
+def test_sft_with_micro_batches_is_the_same(tmp_path):
+    one = train_rft(Tiny(), episodes(1.0), tmp_path / "own", RFT)
+    cut = RftSettings(**COMMON, batch=4, epochs=3, micro_tokens=50)
+    other = train_rft(Tiny(), episodes(1.0), tmp_path / "trl", cut, engine="trl")
+    assert one.losses == pytest.approx(other.losses, abs=1e-5)
+
+
+def test_dpo_steps_are_ours_and_observations_count_for_nothing(tmp_path):
+    one = train_dpo(Tiny(), episodes(1.0, 0.0), tmp_path / "own", DPO)
+    other = train_dpo(Tiny(), episodes(1.0, 0.0), tmp_path / "trl", DPO, engine="trl")
+    assert_same_training(one, other, (tmp_path / "own", tmp_path / "trl"))
+
+
+@pytest.mark.parametrize("train", ["rft", "dpo"])
+def test_all_weights_too(tmp_path, train):
+    full = {**COMMON, "rank": 0, "batch": 4, "epochs": 2}
+    losses = []
+    for engine in ("own", "trl"):
+        if train == "rft":
+            report = train_rft(
+                Tiny(), episodes(1.0), tmp_path / engine, RftSettings(**full), engine=engine
+            )
+        else:
+            report = train_dpo(
+                Tiny(), episodes(1.0, 0.0), tmp_path / engine, DpoSettings(**full), engine=engine
+            )
+        losses.append(report.losses)
+        assert (tmp_path / engine / "model.safetensors").exists()
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_training_of_trl_that_is_stopped_goes_on(tmp_path):
+    whole = train_rft(Tiny(), episodes(1.0), tmp_path / "whole", RFT, engine="trl")
+
+    def stop(record):
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_rft(Tiny(), episodes(1.0), tmp_path / "cut", RFT, stop, engine="trl")
+    told = []
+    again = train_rft(Tiny(), episodes(1.0), tmp_path / "cut", RFT, told.append, engine="trl")
+    assert again.resumed == 2
+    assert [record.step for record in told] == [3]
+    assert again.losses == whole.losses
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert train_rft(Tiny(), episodes(1.0), tmp_path / "cut", RFT, engine="trl").resumed == 3
+
+
+def test_a_loss_of_nan_ends_the_training_and_keeps_the_checkpoint(tmp_path):
+    model = Tiny()
+
+    def poison(record):
+        if record.step == 2:
+            model.module.get_output_embeddings().weight.data.fill_(float("nan"))
+
+    with pytest.raises(StageError, match="training diverged") as error:
+        train_rft(model, episodes(1.0), tmp_path / "model", RFT, poison, engine="trl")
+    assert "learning rate" in error.value.fix
+    (kept,) = (tmp_path / "model.partial").glob("trl-*/checkpoint-*")
+    assert kept.name == "checkpoint-2"
+    assert not (tmp_path / "model").exists()
+
+
+class Attempts:
+    """Attempts of which every other one succeeds; remembers what was asked for."""
+
+    def __init__(self, spoilt=()):
+        self.asked, self.spoilt = [], spoilt
+
+    def __call__(self, draws):
+        self.asked += draws
+        made = [episode(d.task, d.first, float(d.first % 2)) for d in draws]
+        ended = {"stop": StopReason.SANDBOX}
+        return [
+            [e.model_copy(update=ended if number in self.spoilt else {})]
+            for number, e in enumerate(made)
+        ]
+
+
+def seen_by_the_loss(monkeypatch):
+    """The inputs of every loss that TRL computes."""
+    import trl
+
+    usual, seen = trl.GRPOTrainer._compute_loss, []
+
+    def compute(self, model, inputs):
+        seen.append({k: v.clone() for k, v in inputs.items() if torch.is_tensor(v)})
+        return usual(self, model, inputs)
+
+    monkeypatch.setattr(trl.GRPOTrainer, "_compute_loss", compute)
+    return seen
+
+
+def test_grpo_learns_from_our_attempts_with_our_masks(tmp_path, monkeypatch):
+    seen, attempts, model = seen_by_the_loss(monkeypatch), Attempts(), Tiny()
+    report = train_grpo(model, ["a", "b", "c"], attempts, tmp_path / "model", GRPO, engine="trl")
+    # Every attempt of every group is made once, under its own number.
+    keys = [(d.task, d.first, d.count) for d in attempts.asked]
+    assert len(keys) == len(set(keys)) == 16
+    made = [episode(d.task, d.first, float(d.first % 2)) for d in attempts.asked]
+    expected, found = [], []
+    for attempt in made:
+        ids = [i for turn in attempt.turns for i in turn.token_ids]
+        mask = [int(m) for turn in attempt.turns for m in turn.mask]
+        first = mask.index(1)
+        expected.append((ids[:first], ids[first:], mask[first:], attempt.reward == 1.0))
+    for batch in seen:
+        for row in range(len(batch["completion_ids"])):
+            within = batch["completion_mask"][row].bool()
+            found.append(
+                (
+                    batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist(),
+                    batch["completion_ids"][row][within].tolist(),
+                    batch["tool_mask"][row][within].tolist(),
+                    bool(batch["advantages"][row] > 0),
+                )
+            )
+    assert sorted(found) == sorted(expected)  # TRL shuffles the rows of a batch
+    assert report.samples == 16
+    assert [record.figures["reward"] for record in report.steps] == [0.5, 0.5]
+    assert [record.figures["groups"] for record in report.steps] == [2, 2]
+    tokens = sum(len(turn.logprobs) for e in made for turn in e.turns)
+    assert report.tokens == tokens
+    assert max(p.abs().max() for n, p in weights(tmp_path / "model").items() if "lora_B" in n) > 0
+
+
+def test_grpo_steps_are_ours(tmp_path, monkeypatch):
+    """The same attempts, whatever the model says, before and after one update."""
+    once = GrpoSettings(**COMMON, iterations=1, updates=2, tasks=2, group=4, kl=0.05)
+
+    class Grouped(Attempts):
+        def __call__(self, draws):
+            return [
+                [episode(d.task, n, float(n % 2)) for n in range(d.first, d.first + d.count)]
+                for d in draws
+            ]
+
+    # TRL does not weigh tokens by what sampling and training disagree about.
+    alike = "selfchallenge.learner.online.mismatch_weights"
+    monkeypatch.setattr(alike, lambda old, *_: torch.ones_like(old))
+    own = train_grpo(Tiny(), ["a", "b"], Grouped(), tmp_path / "own", once)
+    other = train_grpo(Tiny(), ["a", "b"], Grouped(), tmp_path / "trl", once, engine="trl")
+    assert own.losses == pytest.approx(other.losses, abs=1e-5)
+    first, second = weights(tmp_path / "own"), weights(tmp_path / "trl")
+    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-4
+
+
+def test_an_attempt_that_the_sandbox_ended_counts_for_nothing(tmp_path, monkeypatch):
+    seen = seen_by_the_loss(monkeypatch)
+    once = GrpoSettings(**COMMON, iterations=1, tasks=1, group=4, max_length=64)
+    attempts = Attempts(spoilt=(1,))
+    report = train_grpo(Tiny(), ["a"], attempts, tmp_path / "model", once, engine="trl")
+    (record,) = report.steps
+    assert (record.figures["attempts"], record.figures["untrainable"]) == (3, 1)
+    assert report.dropped == {"without tokens or too long": 1}
+    learnt = [int((batch["tool_mask"] * batch["completion_mask"]).sum()) for batch in seen]
+    assert sum(learnt) == record.tokens
+    # Of the other three one succeeded; they are compared with each other alone.
+    low, same, none, high = sorted(torch.cat([b["advantages"] for b in seen]).tolist())
+    assert low == pytest.approx(same)
+    assert none == 0
+    assert high == pytest.approx(-2 * low)
+
+
+def test_a_reference_of_all_weights_cannot_be_had(tmp_path):
+    full = GrpoSettings(**COMMON | {"rank": 0}, kl=0.1)
+    with pytest.raises(UsageError, match="by its name") as error:
+        train_grpo(Tiny(), ["a"], Attempts(), tmp_path / "model", full, engine="trl")
+    assert "grpo.kl = 0" in error.value.fix
+
+
+def test_a_tokenizer_that_is_none_of_transformers_is_refused(tmp_path):
+    model = Tiny()
+    model.tokenizer = object()
+    with pytest.raises(StageError, match="tokenizer") as error:
+        train_rft(model, episodes(1.0), tmp_path / "model", RFT, engine="trl")
+    assert "--engine own" in error.value.fix
+
+
+def test_what_trl_cannot_do_is_said_before_anything_runs(monkeypatch):
+    with pytest.raises(UsageError, match="no PPO"):
+        Means(engine="trl").check("ppo")
+    with pytest.raises(UsageError, match="no such engine"):
+        Means(engine="verl").check("rft")
+    monkeypatch.setattr("selfchallenge.learner.means.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError) as error:
+        Means(engine="trl").check("rft")
+    assert error.value.fix == 'pip install "selfchallenge[train]"'
+
+
+def test_training_json_has_the_steps(tmp_path):
+    train_dpo(Tiny(), episodes(1.0, 0.0), tmp_path / "model", DPO, engine="trl")
+    found = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert [step["step"] for step in found["steps"]] == [1, 2, 3]
+    assert all(step["seconds"] > 0 for step in found["steps"])
+
+
+def test_groups_of_one_class_say_what_to_change(tmp_path):
+    def alike(draws):
+        return [[episode(d.task, d.first, 0.0)] for d in draws]
+
+    with pytest.raises(StageError, match="came out alike") as error:
+        train_grpo(Tiny(), ["a", "b"], alike, tmp_path / "model", GRPO, engine="trl")
+    assert "grpo.group" in error.value.fix
