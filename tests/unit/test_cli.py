@@ -245,8 +245,8 @@ def asked(monkeypatch):
     """What `run` asks the pipeline for."""
     calls = []
 
-    def run_loop(environment, out, settings, *, data, watch):
-        del watch
+    def run_loop(environment, out, settings, *, data, watch, means):
+        del watch, means
         calls.append((environment, out, settings, data))
         return {}
 
@@ -309,8 +309,8 @@ def test_a_stage_goes_on_with_the_settings_of_its_run(command, monkeypatch, tmp_
     calls = []
 
     @contextmanager
-    def open_loop(environment, out, settings, *, data, watch):
-        del watch
+    def open_loop(environment, out, settings, *, data, watch, means):
+        del watch, means
         calls.append((environment, out, settings, data))
         yield type("Loop", (), {stage: lambda _: calls.append(stage)})()
 

@@ -6,14 +6,18 @@ import shutil
 import pytest
 
 from selfchallenge.cli import main
+from selfchallenge.cli.options import Engine, means_of
 from selfchallenge.errors import ModelError, StageError, UsageError
 from selfchallenge.executor.user import PORTIONS, STOP, ScriptedUser, Talk, portions
+from selfchallenge.learner.means import Means
 from selfchallenge.models.scripted import register_script
 from selfchallenge.pipeline import open_loop, run_loop
 from selfchallenge.progress import Silent
 from selfchallenge.settings import overlay, preset
 
 pytest.importorskip("torch")
+
+from selfchallenge.learner.tiny import tiny_model
 
 
 def settings(**changes):
@@ -279,3 +283,49 @@ def test_the_attempts_of_an_online_algorithm_belong_to_its_settings(tmp_path, ca
         loop.challenge()
     assert command(tmp_path, "--set", "grpo.kl=0.1") == 2
     assert "made by the policy of other settings" in capsys.readouterr().err
+
+
+class Fast:
+    """The tiny model that stands for a scripted executor, with a tokenizer that TRL takes."""
+
+    def __init__(self):
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordLevel
+        from transformers import PreTrainedTokenizerFast
+
+        tiny = tiny_model()
+        self.name, self.module, self.forget = tiny.name, tiny.module, tiny.forget
+        words = {f"b{i}": i for i in range(len(tiny.tokenizer))}
+        core = Tokenizer(WordLevel(words, unk_token="b0"))
+        end = f"b{len(words) - 1}"
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=core, eos_token=end, pad_token=end, unk_token="b0"
+        )
+
+
+@pytest.mark.parametrize("algorithm", ["rft", "grpo"])
+def test_the_steps_can_be_those_of_trl(tmp_path, monkeypatch, algorithm):
+    pytest.importorskip("trl", reason="TRL is not installed")
+    monkeypatch.setattr("selfchallenge.learner.tiny.tiny_model", Fast)
+    few = {"iterations": 1, "tasks": 1, "group": 4}
+    asked = settings(algorithm=algorithm, model="scripted:half", rollouts=4, tasks=1, grpo=few)
+    with open_loop("library", tmp_path, asked, means=Means(engine="trl")) as loop:
+        loop.challenge()
+        loop.roll_out()
+        loop.train()
+    trained = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert trained["samples"] > 0
+    assert all(step["loss"] == step["loss"] and step["norm"] > 0 for step in trained["steps"])
+    assert (tmp_path / "model" / "adapter_model.safetensors").exists()
+    assert not (tmp_path / "model.partial").exists()
+
+
+def test_trl_does_not_train_what_has_no_tokenizer(run, capsys):
+    pytest.importorskip("trl", reason="TRL is not installed")
+    assert command(run, "--engine", "trl") == 1
+    assert "--engine own" in capsys.readouterr().err
+
+
+def test_flags_say_by_what_means_to_train():
+    assert means_of(Engine.own, None) == Means()
+    assert means_of(Engine.trl, "tensorboard, wandb,") == Means("trl", ("tensorboard", "wandb"))
