@@ -8,13 +8,18 @@ be "solved" without a tool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from selfchallenge.episode import Call
 from selfchallenge.sandbox.host import Evaluation, Execution
 from selfchallenge.task import Check, Path
+
+LONGEST, DEEPEST, LARGEST = 5000, 60, 1000
+"""Syntax nodes of a solution, how many may lie within each other, and bits of a number in it."""
+_HIDING = frozenset(("exec", "eval", "compile", "globals", "locals", "vars", "__import__"))
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,49 @@ def failures_fail(runs: Sequence[Run]) -> Check:
             )
     answers = ", ".join(brief(run.execution.answer) for run in runs)
     return Check(name="failures_fail", passed=True, evidence=f"rejected answers: {answers}")
+
+
+def readable(source: str, calls: Sequence[Call], mutating: Collection[str]) -> Check:
+    """The solution is short and flat enough to be varied, and what it calls stands in it.
+
+    The later checks read its source: they see nothing in a text that is executed, and a nest of
+    brackets or a million of numbers would be work without end.
+    """
+    level: list[ast.AST] = [*ast.parse(source).body]
+    nodes = depth = 0
+    seen: set[str] = set()
+    called: set[str] = set()
+    while level and nodes <= LONGEST and depth <= DEEPEST:
+        nodes, depth = nodes + len(level), depth + 1
+        seen |= {_hiding(node) for node in level}
+        called |= {
+            node.func.id
+            for node in level
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+    unseen = sorted({call.tool for call in calls if call.ok and call.tool in mutating} - called)
+    if level:
+        evidence = f"the solution is longer than {LONGEST} or deeper than {DEEPEST} syntax nodes"
+    elif hidden := sorted(seen - {""}):
+        evidence = f"the solution hides what it does: {', '.join(hidden)}"
+    elif unseen:
+        evidence = f"nothing shows where the solution calls {', '.join(unseen)}"
+    else:
+        return Check(name="readable", passed=True, evidence=f"{nodes} syntax nodes")
+    return Check(name="readable", passed=False, evidence=evidence)
+
+
+def _hiding(node: ast.AST) -> str:
+    """What in this node keeps others from seeing what the source does; empty for most."""
+    if isinstance(node, ast.Name) and node.id in _HIDING:
+        return node.id
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        named = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+        return "builtins" if "builtins" in named else ""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return "a huge number" if node.value.bit_length() > LARGEST else ""
+    return ""
 
 
 def untouched_fails(evaluation: Evaluation) -> Check:

@@ -179,6 +179,8 @@ class Trial:
         yield checks.verifier_runs(self.solution.evaluation)
         yield checks.solution_passes(self.solution.evaluation)
         if gate == "full":
+            changing = [tool.name for tool in self._tools if tool.mutates]
+            yield checks.readable(self.task.solution, self.solution.calls, changing)
             yield checks.uses_tools(self.solution)
             yield checks.untouched_fails(self._untouched(None))
             yield checks.empty_answer_fails(self._untouched(""))
@@ -390,5 +392,7 @@ def _equal(one: object, other: object) -> bool:
 
 
 def _last_line(text: str) -> str:
+    """What code wrote may move the cursor of a terminal: a reason holds nothing of that kind."""
     lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+    shown = (char if char.isprintable() else " " for char in (lines[-1] if lines else ""))
+    return "".join(shown)

@@ -73,16 +73,20 @@ def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Va
     """At most `MOST` variants that do something else than the solution, each operator in turn."""
     tree = ast.parse(source)
     operators = [
-        list(_dropped(tree, world)),
-        list(_literals(tree, instruction, world)),
-        list(_repeated(tree, world)),
-        list(_added(source, tree, world)),
-        list(_answers(source, answer, world)),
+        _dropped(tree, world),
+        _literals(tree, instruction, world),
+        _repeated(tree, world),
+        _added(source, tree, world),
+        _answers(source, answer, world),
     ]
-    ordered = [variant for row in zip_longest(*operators) for variant in row if variant]
-    return list({variant.code: variant for variant in ordered if variant.code != source}.values())[
-        :MOST
-    ]
+    found: dict[str, Variant] = {}
+    # Each is written only when its turn comes: a long source has thousands.
+    for variant in (one for row in zip_longest(*operators) for one in row if one):
+        if variant.code != source:
+            found.setdefault(variant.code, variant)
+        if len(found) == MOST:
+            break
+    return list(found.values())
 
 
 def equivalents(
@@ -90,11 +94,13 @@ def equivalents(
 ) -> list[Variant]:
     """Variants that should do the same: neighbouring statements exchanged, and more reading.
 
+    At most `MOST` exchanges are tried, those of the last statements.
+
     Whether an exchange did is seen by running it; none is made where the instruction has an order.
     """
     tree = ast.parse(source)
     free = range(0 if _ORDER.search(instruction) else len(tree.body) - 1)
-    found = [_exchanged(tree, place) for place in free]
+    found = [_exchanged(tree, place) for place in free[-MOST:]]
     reads = [call for call in (*calls, *world.calls) if call.tool in world.reading and call.ok]
     more = "\n".join(f"_ = {_written(call)}" for call in reads[:3])
     if more:
@@ -137,7 +143,8 @@ def shape(value: str) -> str:
 
 def is_identifier(value: str) -> bool:
     """Whether a text looks like the name of one thing: no spaces, and a digit in it."""
-    return bool(re.fullmatch(r"#?[\w.@:-]*\d[\w.@:-]*", value)) and not value.isdecimal()
+    written = re.fullmatch(r"#?[\w.@:-]+", value) is not None
+    return written and re.search(r"\d", value) is not None and not value.isdecimal()
 
 
 def stands_in(value: Any, text: str) -> bool:
@@ -149,7 +156,7 @@ def stands_in(value: Any, text: str) -> bool:
         spelled = {
             _SPELLED[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _SPELLED
         }
-        return float(value) in numbers | spelled
+        return value in numbers | spelled
     wanted = re.escape(str(value).strip().lower())
     return bool(re.search(rf"(?<!\w){wanted}(?!\w)", text.lower()))
 

@@ -21,6 +21,7 @@ CHECKS = {
     "solution_runs": "the example solution runs without an exception",
     "verifier_runs": "the verifier runs and returns a bool",
     "solution_passes": "the verifier accepts the example solution",
+    "readable": "the example solution shows what it calls, and is short enough to be varied",
     "uses_tools": "the example solution calls at least one tool",
     "untouched_fails": "the verifier rejects the untouched state with no answer",
     "empty_answer_fails": "the verifier rejects an empty answer",
