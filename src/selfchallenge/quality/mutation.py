@@ -102,7 +102,7 @@ def equivalents(
     free = range(0 if _ORDER.search(instruction) else len(tree.body) - 1)
     found = [_exchanged(tree, place) for place in free[-MOST:]]
     reads = [call for call in (*calls, *world.calls) if call.tool in world.reading and call.ok]
-    more = "\n".join(f"_ = {_written(call)}" for call in reads[:3])
+    more = "\n".join(f"_ = {written(call)}" for call in reads[:3])
     if more:
         found += [
             Variant("looking once more before", f"{more}\n{source}", reading=True),
@@ -242,15 +242,15 @@ _ORDER = re.compile(r"\b(first|then|before|after|next|last|order of|finally)\b",
 
 
 def _dropped(tree: ast.Module, world: World) -> Iterator[Variant]:
-    for place, call in enumerate(_tool_calls(tree, world.mutating)):
+    for place, call in enumerate(tool_calls(tree, world.mutating)):
         clone = copy.deepcopy(tree)
-        target = _tool_calls(clone, world.mutating)[place]
+        target = tool_calls(clone, world.mutating)[place]
         _replace(clone, target, ast.Constant(None))
         yield Variant(f"without {ast.unparse(call)}", ast.unparse(clone))
 
 
 def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Variant]:
-    acting = {id(node) for call in _tool_calls(tree, world.mutating) for node in ast.walk(call)}
+    acting = {id(node) for call in tool_calls(tree, world.mutating) for node in ast.walk(call)}
     for place, node in enumerate(constants(tree)):
         for other in _others(tree, node, world)[:SIBLINGS]:
             clone = copy.deepcopy(tree)
@@ -277,7 +277,7 @@ def _others(tree: ast.Module, node: ast.Constant, world: World) -> list[Any]:
 
 def _repeated(tree: ast.Module, world: World) -> Iterator[Variant]:
     for place, statement in enumerate(tree.body):
-        calls = _tool_calls(statement, world.mutating)
+        calls = tool_calls(statement, world.mutating)
         if calls and isinstance(statement, ast.Expr | ast.Assign):
             clone = copy.deepcopy(tree)
             clone.body.insert(place, copy.deepcopy(clone.body[place]))
@@ -286,9 +286,9 @@ def _repeated(tree: ast.Module, world: World) -> Iterator[Variant]:
 
 def _added(source: str, tree: ast.Module, world: World) -> Iterator[Variant]:
     """One more changing call, of a failure case or with another identifier."""
-    own = {ast.unparse(call) for call in _tool_calls(tree, world.mutating)}
-    found = [_written(call) for call in world.calls if call.ok and call.tool in world.mutating]
-    for call in _tool_calls(tree, world.mutating):
+    own = {ast.unparse(call) for call in tool_calls(tree, world.mutating)}
+    found = [written(call) for call in world.calls if call.ok and call.tool in world.mutating]
+    for call in tool_calls(tree, world.mutating):
         for place, node in enumerate(constants(call)):
             if isinstance(node.value, str) and is_identifier(node.value):
                 for other in world.siblings(node.value)[:1]:
@@ -334,7 +334,8 @@ def _exchanged(tree: ast.Module, place: int) -> Variant:
     return Variant(f"statements {place + 1} and {place + 2} exchanged", ast.unparse(clone))
 
 
-def _tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
+def tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
+    """Calls of these tools by name, outermost first."""
     return [
         node
         for node in ast.walk(tree)
@@ -383,7 +384,7 @@ def _replace(tree: ast.AST, target: ast.AST, by: ast.AST) -> None:
                 setattr(node, name, [by if item is target else item for item in value])
 
 
-def _written(call: Call) -> str:
+def written(call: Call) -> str:
     """A call as source."""
     keywords = dict(call.arguments) if isinstance(call.arguments, dict) else {}
     positional = keywords.pop("*", []) if keywords else call.arguments or []

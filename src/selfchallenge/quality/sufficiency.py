@@ -263,6 +263,8 @@ def sufficient(
         # Identifiers in a policy are examples.
         if isinstance(value, str) and not is_identifier(value) and stands_in(value, policy):
             continue
+        if type(value) is not str and (idle := _idle_numbers(instruction, needed)):
+            return _failed(f"the instruction says {idle[0]}, the solution {value!r}")
         if value not in reach.found:
             return _failed(f"nothing leads from the instruction to {value!r}")
         others = reach.found[value]
@@ -298,6 +300,12 @@ def agrees(
             evidence = f"the instruction names {token!r}, with which the solution does nothing"
             return Check(name="agrees", passed=False, evidence=evidence)
     return Check(name="agrees", passed=True, evidence="what the instruction names is used")
+
+
+def _idle_numbers(instruction: str, needed: Sequence[Any]) -> list[int]:
+    """Numbers that an instruction names and the solution does not."""
+    said = [value for value in named(instruction) if isinstance(value, int)]
+    return [value for value in said if not stands_in(value, repr(needed))]
 
 
 def _failed(evidence: str) -> Check:

@@ -26,6 +26,7 @@ CHECKS = {
     "untouched_fails": "the verifier rejects the untouched state with no answer",
     "empty_answer_fails": "the verifier rejects an empty answer",
     "failures_run": "every failure case runs without an exception",
+    "failures_act": "every failure case calls a tool or leaves an answer",
     "failures_fail": "the verifier rejects every failure case",
     "deterministic": "the same again, under another hash seed",
     "frame": "what the solution changes is known, and nothing else may change",

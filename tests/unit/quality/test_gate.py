@@ -112,11 +112,11 @@ def test_reading_leaves_no_frame_and_asks_for_grounding(sandbox: Sandbox) -> Non
         ),
         (task(failures=["cancel('W2')", "cancel('W1')", "get_order('W1')"]), "failures_fail"),
         (task(failures=["cancel('W2')", "boom()", "get_order('W1')"]), "failures_run"),
+        (task(failures=["cancel('W2')", "def f(): cancel('W2')", "answer = 1"]), "failures_act"),
         (
             question(
-                solution="import random\nanswer = get_order('W1')['items']\nx = random.random()\n"
-                "answer = answer if x < 0 else x",
-                verifier="def evaluate(answer):\n    return isinstance(answer, float)",
+                solution="answer = [*{get_order('W1')['status'] + str(n) for n in range(9)}][0]",
+                verifier="def evaluate(answer):\n    return answer.startswith('open')",
             ),
             "deterministic",
         ),
@@ -140,6 +140,9 @@ SUM = " + ".join(["1"] * 300)
     [
         ("exec(\"cancel('W1')\")", "hides what it does: exec"),
         ("import builtins\nbuiltins.exec(\"cancel('W1')\")", "builtins"),
+        ("from random import choice\ncancel(choice(['W1']))", "random"),
+        ("import datetime\ncancel('W1')\nanswer = str(datetime.date.today())", "today"),
+        ("cancel(['W1', 'W1'][hash('W1') % 2])", "hash"),
         ("act = cancel\nact('W1')", "nothing shows where the solution calls cancel"),
         (f"x = {SUM}\ncancel('W1')", "deeper"),
         (f"x = {list(range(6000))}\ncancel('W1')", "longer"),
