@@ -1,9 +1,10 @@
 """The gate's own benchmark: how many of each planted defect it catches, and what it loses.
 
     python benchmarks/gate/measure.py [--out benchmarks/gate/results.json] [--every N]
+    python benchmarks/gate/measure.py --set second [--out benchmarks/gate/second.json]
 
-The paper's filter and ours see the same labelled tasks (`tasks.py`). Writes JSON and prints the
-table of `docs/how-to/read-a-verdict.md`.
+The paper's filter and ours see the same labelled tasks (`tasks.py`, or `second.py`). Writes JSON
+and prints the tables of `docs/how-to/read-a-verdict.md`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import second
 from tasks import GOOD, Draft, drafts
 
 from selfchallenge.environments.base import Environment
@@ -25,11 +28,14 @@ from selfchallenge.sandbox.host import Sandbox
 
 HERE = Path(__file__).parent
 GATES = ("paper", "full")
+SETS = {"first": drafts, "second": second.drafts}
 
 
 def worlds() -> dict[str, type[Environment]]:
-    shop = load_environment(f"{HERE / 'shop.py'}:Shop")
-    return {name: load_environment(name) for name in ("library", "calculation")} | {"shop": shop}
+    own = {"shop": "shop.py:Shop", "clinic": "clinic.py:Clinic"}
+    return {name: load_environment(name) for name in ("library", "calculation")} | {
+        name: load_environment(f"{HERE}/{spelled}") for name, spelled in own.items()
+    }
 
 
 def judged(draft: Draft, world: type[Environment], sandbox: Sandbox) -> dict[str, Any]:
@@ -45,13 +51,13 @@ def judged(draft: Draft, world: type[Environment], sandbox: Sandbox) -> dict[str
     return row
 
 
-def measure(every: int = 1) -> list[dict[str, Any]]:
+def measure(tasks: Iterable[Draft], every: int = 1) -> list[dict[str, Any]]:
     """One row a task, of each `every`-th task of each kind."""
     found = worlds()
     places: dict[str, int] = defaultdict(int)
     rows = []
     with Sandbox() as sandbox:
-        for draft in drafts():
+        for draft in tasks:
             places[draft.label] += 1
             if (places[draft.label] - 1) % every == 0:
                 rows.append(judged(draft, found[draft.world], sandbox))
@@ -93,8 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--set", choices=[*SETS], default="first")
     asked = parser.parse_args()
-    found = summary(measure(asked.every))
+    found = summary(measure(SETS[asked.set](), asked.every))
     print(as_table(found))
     print(json.dumps({key: found[key] for key in ("tasks", "caught", "good_lost")}))
     for kind in ("misses", "lost"):

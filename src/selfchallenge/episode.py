@@ -7,10 +7,11 @@ from here and never tokenises the text again.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from selfchallenge.task import Record
 
@@ -21,6 +22,31 @@ USER_FAULT = "user_fault"
 
 FIRST_REPLY = "first_reply"
 """Key of `Episode.meta`: place of the first turn that the executor spoke; others were given."""
+
+
+def as_json(value: Any) -> Any:
+    """Plain data as JSON can hold it; code may call a tool with bytes, or answer half a character.
+
+    Tuples and sets become lists, what JSON has no word for its `repr`.
+    """
+    if isinstance(value, dict):
+        return {
+            _text(key if isinstance(key, str) else repr(key)): as_json(value[key]) for key in value
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(item) for item in value]
+    if isinstance(value, str):
+        return _text(value)
+    plain = (
+        value is None
+        or isinstance(value, int)
+        or (isinstance(value, float) and math.isfinite(value))
+    )
+    return value if plain else repr(value)
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class StopReason(StrEnum):
@@ -73,6 +99,10 @@ class Call(Record):
     ok: bool = True
     result: Any = None
 
+    @field_serializer("arguments", "result", when_used="json")
+    def _as_json(self, value: Any) -> Any:
+        return as_json(value)
+
 
 class Episode(Record):
     """One attempt; the key is (`phase`, `task`, `attempt`).
@@ -113,6 +143,10 @@ class Episode(Record):
     seconds: float = 0.0
     isolation: str = "-"
     meta: dict[str, Any] = Field(default_factory=dict)
+
+    @field_serializer("answer", when_used="json")
+    def _as_json(self, value: Any) -> Any:
+        return as_json(value)
 
     @property
     def key(self) -> str:

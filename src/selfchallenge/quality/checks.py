@@ -8,13 +8,22 @@ be "solved" without a tool.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfchallenge.environments.base import ToolSpec
 from selfchallenge.episode import Call
 from selfchallenge.sandbox.host import Evaluation, Execution
 from selfchallenge.task import Check, Path
+
+LONGEST, DEEPEST, LARGEST = 5000, 60, 1000
+"""Syntax nodes of a solution, how many may lie within each other, and bits of a number in it."""
+_HIDING = frozenset(("exec", "eval", "compile", "globals", "locals", "vars", "__import__"))
+_CHANCE = frozenset(("hash", "id"))
+_NOW = frozenset(("now", "utcnow", "today"))
+_MODULES = frozenset(("builtins", "random", "secrets", "time", "uuid"))
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,63 @@ def failures_fail(runs: Sequence[Run]) -> Check:
             )
     answers = ", ".join(brief(run.execution.answer) for run in runs)
     return Check(name="failures_fail", passed=True, evidence=f"rejected answers: {answers}")
+
+
+def readable(source: str, calls: Sequence[Call], tools: Sequence[ToolSpec]) -> Check:
+    """The solution is short and flat enough to be varied, and what it calls stands in it.
+
+    The later checks read its source: they see nothing in a text that is executed, and a nest of
+    brackets or a million of numbers would be work without end. The clock and chance are no part of
+    the world of an environment: what rests on them is another solution tomorrow.
+    """
+    level: list[ast.AST] = [*ast.parse(source).body]
+    nodes = depth = 0
+    seen: set[str] = set()
+    called: set[str] = set()
+    while level and nodes <= LONGEST and depth <= DEEPEST:
+        nodes, depth = nodes + len(level), depth + 1
+        seen |= {_hiding(node) for node in level}
+        called |= {
+            node.func.id
+            for node in level
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+    changing = {tool.name for tool in tools if tool.mutates}
+    unseen = sorted({call.tool for call in calls if call.ok and call.tool in changing} - called)
+    if level:
+        evidence = f"the solution is longer than {LONGEST} or deeper than {DEEPEST} syntax nodes"
+    elif hidden := sorted(seen - {""}):
+        evidence = f"the solution hides what it does or leaves it to chance: {', '.join(hidden)}"
+    elif unseen:
+        evidence = f"nothing shows where the solution calls {', '.join(unseen)}"
+    else:
+        return Check(name="readable", passed=True, evidence=f"{nodes} syntax nodes")
+    return Check(name="readable", passed=False, evidence=evidence)
+
+
+def _hiding(node: ast.AST) -> str:
+    """What in this node keeps the source from saying what is done; empty for most."""
+    if isinstance(node, ast.Name):
+        return node.id if node.id in _HIDING | _CHANCE else ""
+    if isinstance(node, ast.Attribute):
+        return node.attr if node.attr in _NOW else ""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        named = {alias.name for alias in node.names} | {str(getattr(node, "module", ""))}
+        return ", ".join(sorted(named & _MODULES))
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return "a huge number" if node.value.bit_length() > LARGEST else ""
+    return ""
+
+
+def failures_act(runs: Sequence[Run]) -> Check:
+    """Every failure case calls a tool or leaves an answer: dead code does neither."""
+    idle = [n for n, run in enumerate(runs, 1) if not run.calls and run.execution.answer is None]
+    return Check(
+        name="failures_act",
+        passed=not idle,
+        evidence=f"failure {idle[0]} does nothing" if idle else "each failure does something",
+    )
 
 
 def untouched_fails(evaluation: Evaluation) -> Check:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
@@ -32,6 +33,7 @@ from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.checks import Run, Tried
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
+from selfchallenge.quality.replay import sources
 from selfchallenge.quality.settings import GateSettings
 from selfchallenge.runs.store import read_records
 from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, Session, default_sandbox
@@ -78,9 +80,8 @@ def check(
     if task.environment != (wanted := environment_name(world)):
         evidence = f"environment: the task is of {task.environment!r}, not of {wanted!r}"
         return _rejected(task.id, evidence, gate)
-    trial = Trial(
-        task, world, sandbox or default_sandbox(), seen, held, settings or GateSettings(), blind
-    )
+    place = sandbox or default_sandbox()
+    trial = Trial(task, world, place, seen, held, settings or GateSettings(), blind)
     results: list[Check] = []
     try:
         for result in trial.checks(gate):
@@ -179,6 +180,7 @@ class Trial:
         yield checks.verifier_runs(self.solution.evaluation)
         yield checks.solution_passes(self.solution.evaluation)
         if gate == "full":
+            yield checks.readable(self.task.solution, self.solution.calls, self._tools)
             yield checks.uses_tools(self.solution)
             yield checks.untouched_fails(self._untouched(None))
             yield checks.empty_answer_fails(self._untouched(""))
@@ -188,6 +190,7 @@ class Trial:
             yield checks.failures_run([run.execution for run in failures])
             yield checks.failures_fail(failures)
         if gate == "full":
+            yield checks.failures_act(failures)
             yield checks.deterministic([self.solution, *failures], self._repeated())
             yield checks.solution_in_frame(self.solution)
             world = self._world([call for run in failures for call in run.calls])
@@ -195,8 +198,7 @@ class Trial:
             tried = [tried for _, tried in self._mutants(world)]
             yield checks.mutants_fail(tried, self.settings.survivors)
             if self.blind is not None:
-                place = self.environment, self.sandbox
-                yield self.blind.check(self.task, self._reference, *place)
+                yield self.blind.check(self.task, self._reference, self.environment, self.sandbox)
 
     def _repeated(self) -> list[Run]:
         """The solution and the failure cases again, under other seeds and in a secret order.
@@ -217,14 +219,18 @@ class Trial:
         return [variant.code for variant, one in tried if one.passes and not one.same]
 
     def _mutants(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
-        answer = self.solution.execution.answer
-        made = mutation.mutants(self.task.solution, answer, self.task.instruction, world)
-        return self._all(made, like=False)
+        answer, told = self.solution.execution.answer, self.task.instruction
+        made = [mutation.mutants(one, answer, told, world) for one in self._sources(world)]
+        return self._all(list(chain(*made)), like=False)
 
     def _equivalents(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
-        source, told = self.task.solution, self.task.instruction
-        made = mutation.equivalents(source, told, self.solution.calls, world)
-        return self._all(made, like=True)
+        calls, told = self.solution.calls, self.task.instruction
+        made = [mutation.equivalents(one, told, calls, world) for one in self._sources(world)]
+        return self._all(list(chain(*made)), like=True)
+
+    def _sources(self, world: mutation.World) -> list[str]:
+        ran = self.solution
+        return sources(self.task.solution, ran.calls, ran.execution.answer, world.mutating)
 
     def _all(
         self, variants: Sequence[mutation.Variant], *, like: bool
@@ -271,9 +277,8 @@ class Trial:
     @cached_property
     def _texts(self) -> tuple[str, ...]:
         """Texts in the untouched state, and in what the solution's calls returned."""
-        with self.sandbox.session(self.environment, self.task.seed) as session:
-            state = session.state()
-        return mutation.texts([state, *(call.result for call in self.solution.calls)])
+        with self.sandbox.session(self.environment, self.task.seed) as fresh:
+            return mutation.texts([fresh.state(), *(call.result for call in self.solution.calls)])
 
     def _world(self, calls: list[Call]) -> mutation.World:
         return mutation.World(
@@ -390,5 +395,6 @@ def _equal(one: object, other: object) -> bool:
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+    """What code wrote may move the cursor of a terminal: a reason holds nothing of that kind."""
+    last = "".join(text.strip().splitlines()[-1:])
+    return "".join(char if char.isprintable() else " " for char in last)

@@ -73,16 +73,20 @@ def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Va
     """At most `MOST` variants that do something else than the solution, each operator in turn."""
     tree = ast.parse(source)
     operators = [
-        list(_dropped(tree, world)),
-        list(_literals(tree, instruction, world)),
-        list(_repeated(tree, world)),
-        list(_added(source, tree, world)),
-        list(_answers(source, answer, world)),
+        _dropped(tree, world),
+        _literals(tree, instruction, world),
+        _repeated(tree, world),
+        _added(source, tree, world),
+        _answers(source, answer, world),
     ]
-    ordered = [variant for row in zip_longest(*operators) for variant in row if variant]
-    return list({variant.code: variant for variant in ordered if variant.code != source}.values())[
-        :MOST
-    ]
+    found: dict[str, Variant] = {}
+    # Each is written only when its turn comes: a long source has thousands.
+    for variant in (one for row in zip_longest(*operators) for one in row if one):
+        if variant.code != source:
+            found.setdefault(variant.code, variant)
+        if len(found) == MOST:
+            break
+    return list(found.values())
 
 
 def equivalents(
@@ -90,13 +94,15 @@ def equivalents(
 ) -> list[Variant]:
     """Variants that should do the same: neighbouring statements exchanged, and more reading.
 
+    At most `MOST` exchanges are tried, those of the last statements.
+
     Whether an exchange did is seen by running it; none is made where the instruction has an order.
     """
     tree = ast.parse(source)
     free = range(0 if _ORDER.search(instruction) else len(tree.body) - 1)
-    found = [_exchanged(tree, place) for place in free]
+    found = [_exchanged(tree, place) for place in free[-MOST:]]
     reads = [call for call in (*calls, *world.calls) if call.tool in world.reading and call.ok]
-    more = "\n".join(f"_ = {_written(call)}" for call in reads[:3])
+    more = "\n".join(f"_ = {written(call)}" for call in reads[:3])
     if more:
         found += [
             Variant("looking once more before", f"{more}\n{source}", reading=True),
@@ -137,7 +143,8 @@ def shape(value: str) -> str:
 
 def is_identifier(value: str) -> bool:
     """Whether a text looks like the name of one thing: no spaces, and a digit in it."""
-    return bool(re.fullmatch(r"#?[\w.@:-]*\d[\w.@:-]*", value)) and not value.isdecimal()
+    written = re.fullmatch(r"#?[\w.@:-]+", value) is not None
+    return written and re.search(r"\d", value) is not None and not value.isdecimal()
 
 
 def stands_in(value: Any, text: str) -> bool:
@@ -149,7 +156,7 @@ def stands_in(value: Any, text: str) -> bool:
         spelled = {
             _SPELLED[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _SPELLED
         }
-        return float(value) in numbers | spelled
+        return value in numbers | spelled
     wanted = re.escape(str(value).strip().lower())
     return bool(re.search(rf"(?<!\w){wanted}(?!\w)", text.lower()))
 
@@ -235,15 +242,15 @@ _ORDER = re.compile(r"\b(first|then|before|after|next|last|order of|finally)\b",
 
 
 def _dropped(tree: ast.Module, world: World) -> Iterator[Variant]:
-    for place, call in enumerate(_tool_calls(tree, world.mutating)):
+    for place, call in enumerate(tool_calls(tree, world.mutating)):
         clone = copy.deepcopy(tree)
-        target = _tool_calls(clone, world.mutating)[place]
+        target = tool_calls(clone, world.mutating)[place]
         _replace(clone, target, ast.Constant(None))
         yield Variant(f"without {ast.unparse(call)}", ast.unparse(clone))
 
 
 def _literals(tree: ast.Module, instruction: str, world: World) -> Iterator[Variant]:
-    acting = {id(node) for call in _tool_calls(tree, world.mutating) for node in ast.walk(call)}
+    acting = {id(node) for call in tool_calls(tree, world.mutating) for node in ast.walk(call)}
     for place, node in enumerate(constants(tree)):
         for other in _others(tree, node, world)[:SIBLINGS]:
             clone = copy.deepcopy(tree)
@@ -270,7 +277,7 @@ def _others(tree: ast.Module, node: ast.Constant, world: World) -> list[Any]:
 
 def _repeated(tree: ast.Module, world: World) -> Iterator[Variant]:
     for place, statement in enumerate(tree.body):
-        calls = _tool_calls(statement, world.mutating)
+        calls = tool_calls(statement, world.mutating)
         if calls and isinstance(statement, ast.Expr | ast.Assign):
             clone = copy.deepcopy(tree)
             clone.body.insert(place, copy.deepcopy(clone.body[place]))
@@ -279,9 +286,9 @@ def _repeated(tree: ast.Module, world: World) -> Iterator[Variant]:
 
 def _added(source: str, tree: ast.Module, world: World) -> Iterator[Variant]:
     """One more changing call, of a failure case or with another identifier."""
-    own = {ast.unparse(call) for call in _tool_calls(tree, world.mutating)}
-    found = [_written(call) for call in world.calls if call.ok and call.tool in world.mutating]
-    for call in _tool_calls(tree, world.mutating):
+    own = {ast.unparse(call) for call in tool_calls(tree, world.mutating)}
+    found = [written(call) for call in world.calls if call.ok and call.tool in world.mutating]
+    for call in tool_calls(tree, world.mutating):
         for place, node in enumerate(constants(call)):
             if isinstance(node.value, str) and is_identifier(node.value):
                 for other in world.siblings(node.value)[:1]:
@@ -327,7 +334,8 @@ def _exchanged(tree: ast.Module, place: int) -> Variant:
     return Variant(f"statements {place + 1} and {place + 2} exchanged", ast.unparse(clone))
 
 
-def _tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
+def tool_calls(tree: ast.AST, names: frozenset[str]) -> list[ast.Call]:
+    """Calls of these tools by name, outermost first."""
     return [
         node
         for node in ast.walk(tree)
@@ -376,7 +384,7 @@ def _replace(tree: ast.AST, target: ast.AST, by: ast.AST) -> None:
                 setattr(node, name, [by if item is target else item for item in value])
 
 
-def _written(call: Call) -> str:
+def written(call: Call) -> str:
     """A call as source."""
     keywords = dict(call.arguments) if isinstance(call.arguments, dict) else {}
     positional = keywords.pop("*", []) if keywords else call.arguments or []

@@ -212,11 +212,11 @@ def literals(source: str, calls: Sequence[Call]) -> list[Any]:
         if isinstance(node, ast.Compare)
         for inner in ast.walk(node)
     }
-    written = [
-        node.value
+    written = {
+        (type(node.value), node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node not in compared
-    ]
+    }
     used = [atom for call in calls for atom in atoms(call.arguments)]
     answers = [
         constant.value
@@ -226,7 +226,7 @@ def literals(source: str, calls: Sequence[Call]) -> list[Any]:
         and isinstance(node.value, ast.Constant | ast.List | ast.Tuple | ast.Dict)
         for constant in constants(node.value)
     ]
-    needed = [*(atom for atom in used if _among(atom, written)), *answers]
+    needed = [*(atom for atom in used if (type(atom), atom) in written), *answers]
     plain = [v for v in needed if isinstance(v, str | int | float) and not isinstance(v, bool)]
     return list({(type(v), v): v for v in plain}.values())
 
@@ -263,6 +263,8 @@ def sufficient(
         # Identifiers in a policy are examples.
         if isinstance(value, str) and not is_identifier(value) and stands_in(value, policy):
             continue
+        if type(value) is not str and (idle := _idle_numbers(instruction, needed)):
+            return _failed(f"the instruction says {idle[0]}, the solution {value!r}")
         if value not in reach.found:
             return _failed(f"nothing leads from the instruction to {value!r}")
         others = reach.found[value]
@@ -298,6 +300,12 @@ def agrees(
             evidence = f"the instruction names {token!r}, with which the solution does nothing"
             return Check(name="agrees", passed=False, evidence=evidence)
     return Check(name="agrees", passed=True, evidence="what the instruction names is used")
+
+
+def _idle_numbers(instruction: str, needed: Sequence[Any]) -> list[int]:
+    """Numbers that an instruction names and the solution does not."""
+    said = [value for value in named(instruction) if isinstance(value, int)]
+    return [value for value in said if not stands_in(value, repr(needed))]
 
 
 def _failed(evidence: str) -> Check:
@@ -374,10 +382,6 @@ def _spelled(tool: ToolSpec) -> list[Any]:
 
 def _worth_asking(value: Any) -> bool:
     return isinstance(value, str) and (is_identifier(value) or bool(_LINK.fullmatch(value)))
-
-
-def _among(atom: Any, written: Iterable[Any]) -> bool:
-    return any(type(atom) is type(value) and atom == value for value in written)
 
 
 def _alike(one: Any, other: Any) -> bool:

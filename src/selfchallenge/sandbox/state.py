@@ -6,10 +6,10 @@ the environment's process, where the state is.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import datetime as dt
 import decimal
-import difflib
 import enum
 import fractions
 import hashlib
@@ -18,6 +18,7 @@ import math
 import pathlib
 import random
 import uuid
+from collections import Counter
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from marshal import dumps  # what it writes is only compared; nothing here reads it
 from typing import Any
@@ -28,8 +29,6 @@ from selfchallenge.task import Path
 MAX_DEPTH = wire.MAX_DEPTH
 ADDED = "+"
 """The step of a path that stands for items which a list did not have."""
-MAX_ALIGNED = 1 << 18
-"""Lists are aligned when their lengths, without what is alike at both ends, multiply to less."""
 _TEXTS = (
     decimal.Decimal,
     fractions.Fraction,
@@ -150,7 +149,7 @@ def digest(state: Any) -> str:
 def changed_paths(before: Any, after: Any) -> tuple[Path, ...]:
     """Paths at which two plain values differ, outermost first.
 
-    A key that came or went is a changed path. Of lists the shortest account is given: the old
+    A key that came or went is a changed path. Of lists a short account is given: the old
     places of items that went, what changed in an item that stayed at its place, and for each item
     that came a path that ends in `ADDED` and a number counted from 0, wherever it was put. Tuples
     of another length have changed as a whole. Types count: 1, 1.0 and True differ.
@@ -202,9 +201,7 @@ def _aligned(
     pairs: list[tuple[int, int]] = []
     gone: list[int] = []
     came = 0
-    for kind, i, until, j, to in _steps(old, new):
-        if kind == "equal":
-            continue
+    for i, until, j, to in _gaps(old, new):
         both = min(until - i, to - j)
         pairs += [(start + i + k, start + j + k) for k in range(both)]
         gone += range(start + i + both, start + until)
@@ -216,11 +213,49 @@ def _aligned(
     return pairs, gone, came
 
 
-def _steps(old: Sequence[bytes], new: Sequence[bytes]) -> Sequence[tuple[str, int, int, int, int]]:
-    """Steps from one list to the other, as `difflib` gives them; one step where both are long."""
-    if len(old) * len(new) > MAX_ALIGNED:
-        return [("replace", 0, len(old), 0, len(new))]
-    return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+def _gaps(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    """Stretches of both lists (from, to, from, to) between the items that stayed."""
+    i = j = 0
+    for a, b in (*_anchors(old, new), (len(old), len(new))):
+        if a < i:  # it stands in the stretch that grew from the one before
+            continue
+        until, to = a, b
+        while until > i and to > j and old[until - 1] == new[to - 1]:
+            until, to = until - 1, to - 1
+        if i < until or j < to:
+            yield i, until, j, to
+        i, j = a, b
+        while i < len(old) and j < len(new) and old[i] == new[j]:
+            i, j = i + 1, j + 1
+
+
+def _anchors(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Places of the items that both lists hold once, as many as stand in the same order in both.
+
+    That is patience sorting: what an attempt writes into a list must not make this slow, as it
+    makes `difflib`, whose time grows with the cube of the length.
+    """
+    places = {item: j for j, item in enumerate(new)}
+    common = _once(old) & _once(new)
+    shared = [(i, places[item]) for i, item in enumerate(old) if item in common]
+    tops: list[int] = []
+    last: list[int] = []
+    before: list[int] = []
+    for k, (_, j) in enumerate(shared):
+        pile = bisect.bisect_left(tops, j)
+        before.append(last[pile - 1] if pile else -1)
+        tops[pile : pile + 1] = [j]
+        last[pile : pile + 1] = [k]
+    found: list[tuple[int, int]] = []
+    k = last[-1] if last else -1
+    while k >= 0:
+        found.append(shared[k])
+        k = before[k]
+    return found[::-1]
+
+
+def _once(items: Sequence[bytes]) -> set[bytes]:
+    return {item for item, count in Counter(items).items() if count == 1}
 
 
 def _alike(before: Sequence[Any], after: Sequence[Any]) -> int:

@@ -37,7 +37,8 @@ STATE_LIMIT = 64 << 20
 """Bytes that a frame of the environment's process may have: it may carry a whole state."""
 
 MAX_DEPTH = 100
-MAX_DIGITS = 4300
+MAX_DIGITS = 4000
+"""Fewer than Python will write, so that one more than such a number can still be shown."""
 MAX_COLLISIONS = 100
 MAX_FDS = 4
 _PREFIX = struct.Struct("!I")

@@ -82,6 +82,10 @@ def attempt(sandbox: Sandbox, *replies: str) -> Episode:
         f"```python\n{FORCED}\n```",
         "```python\nadd(int('9' * 4300))\nadd(int('9' * 4300))\n```",
         f"```python\n{DEEP}\n```",
+        "```python\ncount(b'\\xff')\n```",
+        "```python\ncount({b'\\xff': (float('nan'), {1})})\n```",
+        "'\\ud800'",
+        "{'\\ud800': 1e999}",
     ],
 )
 def test_any_reply_becomes_an_episode_without_reward(sandbox, text):

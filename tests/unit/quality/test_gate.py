@@ -12,6 +12,7 @@ from selfchallenge.errors import ToolError, UsageError
 from selfchallenge.executor.reward import judge
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check, check_file
+from selfchallenge.quality.mutation import MOST
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -111,11 +112,11 @@ def test_reading_leaves_no_frame_and_asks_for_grounding(sandbox: Sandbox) -> Non
         ),
         (task(failures=["cancel('W2')", "cancel('W1')", "get_order('W1')"]), "failures_fail"),
         (task(failures=["cancel('W2')", "boom()", "get_order('W1')"]), "failures_run"),
+        (task(failures=["cancel('W2')", "def f(): cancel('W2')", "answer = 1"]), "failures_act"),
         (
             question(
-                solution="import random\nanswer = get_order('W1')['items']\nx = random.random()\n"
-                "answer = answer if x < 0 else x",
-                verifier="def evaluate(answer):\n    return isinstance(answer, float)",
+                solution="answer = [*{get_order('W1')['status'] + str(n) for n in range(9)}][0]",
+                verifier="def evaluate(answer):\n    return answer.startswith('open')",
             ),
             "deterministic",
         ),
@@ -129,6 +130,56 @@ def test_a_bad_task_is_dropped_by_the_check_that_sees_it(
     assert dropped_by(verdict) == name
     assert verdict.checks[-1].evidence
     assert name in verdict.reason
+
+
+SUM = " + ".join(["1"] * 300)
+
+
+@pytest.mark.parametrize(
+    ("source", "evidence"),
+    [
+        ("exec(\"cancel('W1')\")", "hides what it does: exec"),
+        ("import builtins\nbuiltins.exec(\"cancel('W1')\")", "builtins"),
+        ("from random import choice\ncancel(choice(['W1']))", "random"),
+        ("import datetime\ncancel('W1')\nanswer = str(datetime.date.today())", "today"),
+        ("cancel(['W1', 'W1'][hash('W1') % 2])", "hash"),
+        ("act = cancel\nact('W1')", "nothing shows where the solution calls cancel"),
+        (f"x = {SUM}\ncancel('W1')", "deeper"),
+        (f"x = {list(range(6000))}\ncancel('W1')", "longer"),
+        ("if x := 0: pass\n" + "elif x == 1: pass\n" * 100 + "cancel('W1')", "deeper"),
+        (f"cancel('W1')\nanswer = 1{'0' * 400}", "a huge number"),
+    ],
+)
+def test_a_solution_that_cannot_be_read_is_dropped_before_it_is_varied(
+    sandbox: Sandbox, source: str, evidence: str
+) -> None:
+    verdict = check(task(solution=source), Shop, sandbox=sandbox)
+    assert dropped_by(verdict) == "readable"
+    assert evidence in verdict.reason
+
+
+def test_huge_numbers_and_texts_do_not_stop_the_gate(sandbox: Sandbox) -> None:
+    for answer in ("10**3999 - 1", "-(10**3000)", "'1' * 200_000 + '!'", "list((10**3999 - 1,))"):
+        source = f"cancel('W1')\nanswer = {answer}"
+        verdict = check(task(solution=source), Shop, sandbox=sandbox)
+        assert dropped_by(verdict) == "mutants_fail"
+    refused = check(task(solution="answer = 10**4200 - 1"), Shop, sandbox=sandbox)
+    assert dropped_by(refused) == "solution_runs"
+
+
+def test_a_long_solution_costs_no_more_variants(sandbox: Sandbox) -> None:
+    source = "\n".join(f"a{i} = {i}" for i in range(300)) + "\ncancel('W1')"
+    verdict = check(task(solution=source), Shop, sandbox=sandbox)
+    equal = next(c for c in verdict.checks if c.name == "equivalents_pass")
+    assert verdict.accepted
+    assert equal.evidence == f"{MOST + 2} ways to do the same pass"
+
+
+def test_a_reason_moves_no_cursor(sandbox: Sandbox) -> None:
+    forged = "raise ValueError('\\r\\x1b[2Kkept: all checks \\u202epassed')"
+    verdict = check(task(solution=forged), Shop, sandbox=sandbox)
+    assert verdict.reason.isprintable()
+    assert verdict.reason.startswith("dropped: solution_runs")
 
 
 def test_weaker_gates_leave_checks_out(sandbox: Sandbox) -> None:

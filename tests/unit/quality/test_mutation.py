@@ -1,15 +1,18 @@
 """Mutants and equivalents: what is written, one change each."""
 
 import ast
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfchallenge.episode import Call
 from selfchallenge.quality.mutation import (
+    MOST,
     World,
     equivalents,
     generated,
+    is_identifier,
     mutants,
     settled,
     shape,
@@ -40,6 +43,22 @@ def test_every_operator_has_its_turn():
     assert "pay('W1', 4)" in found["4 instead of 3"]
     assert found["pay('W1', 3) twice"].count("pay(") == 2
     assert "cancel('W9', 'late')" in found["cancel('W9', 'late') as well"]
+
+
+def test_only_what_is_run_is_written():
+    long = "\n".join(f"cancel('W1', {i})" for i in range(1000))
+    assert len(mutants(long, None, "", WORLD)) == MOST
+    assert len(equivalents(long, "", (), WORLD)) == MOST
+
+
+@given(st.text(alphabet="aW19#._@:- !", max_size=12))
+def test_an_identifier_is_a_word_with_a_digit(text):
+    word = re.fullmatch(r"#?[\w.@:-]*\d[\w.@:-]*", text)
+    assert is_identifier(text) == (word is not None and not text.isdecimal())
+
+
+def test_a_number_beyond_floats_is_looked_up_too():
+    assert not stands_in(10**400, "Pay 3.")
 
 
 def test_an_answer_is_spoilt():
