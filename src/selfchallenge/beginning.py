@@ -10,12 +10,9 @@ from selfchallenge.environments.loading import spelling_of
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
 from selfchallenge.progress import Watch
-from selfchallenge.roles import SKILLS
+from selfchallenge.roles import DOUBLES, SKILLS
 from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
-
-CHALLENGER = "scripted:challenger"
-"""A model that only a run can make, as it makes those of `SKILLS`, which know its tasks."""
 
 
 def look_up_models(settings: RunSettings, out: Path) -> None:
@@ -31,9 +28,11 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
         return
     for spec in {settings.model, settings.teacher_model} - {"", *SKILLS}:
         look_up(spec)
-    challenger = settings.challenger_model or settings.model
-    if challenger != CHALLENGER:
-        look_up(challenger)
+    others = {settings.challenger_model or settings.model}
+    if settings.judged:
+        others.add(settings.judging)
+    for spec in others - {*DOUBLES}:
+        look_up(spec)
 
 
 def begin(
