@@ -68,7 +68,7 @@ def test_its_tasks_need_no_gate_and_show_no_solution():
 
 def test_a_judge_that_says_nothing_leaves_failures_and_no_model(tmp_path):
     asked = settings(writer="pae", judge_model="scripted:silent")
-    with pytest.raises(StageError, match="success"):
+    with pytest.raises(StageError, match="earned the reward"):
         run_loop("library", tmp_path, asked)
     assert {one.meta[FAULT] for one in episodes(tmp_path)} == {"no verdict"}
     assert {one.reward for one in episodes(tmp_path)} == {0.0}

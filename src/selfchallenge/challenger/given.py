@@ -64,6 +64,7 @@ def _tasks(file: Path) -> Iterator[CodeAsTask]:
 
 
 def _unseen(candidate: Candidate, held: Held) -> Candidate:
+    candidate = candidate.model_copy(update={"tokens": 0, "seconds": 0.0})  # spent elsewhere
     if candidate.task is None or (check := held.check(candidate.task)).passed:
         return candidate
     failed = {"task": None, "failed": check.name, "evidence": check.evidence}
