@@ -53,6 +53,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
         )
     cells = plan(experiment, scale_name, scale, asked)
     run_cells(cells, watch)
+    told = rows(experiment, scale, asked, cells)
     found = {
         "experiment": name,
         "title": experiment.title,
@@ -60,11 +61,11 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
         "scale": scale_name,
         "tests": "held-out" if asked.data is None else "benchmarks",
         "version": __version__,
-        "rows": rows(experiment, scale, asked, cells),
+        "rows": told,
     }
     _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-    _write(asked.out / f"{name}.md", result_text(experiment, scale_name, found["rows"]))
-    if figure := draw(experiment, scale_name, found["rows"]):
+    _write(asked.out / f"{name}.md", result_text(experiment, scale_name, told))
+    if figure := draw(experiment, scale_name, told):
         _write(asked.out / f"{name}.svg", figure)
     return found
 
