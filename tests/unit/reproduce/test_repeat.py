@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from selfchallenge.errors import ModelError, UsageError
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
-from selfchallenge.reproduce.cells import state_of
+from selfchallenge.reproduce.cells import run_cells, state_of
 from selfchallenge.reproduce.experiment import Experiment, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, plan
 from selfchallenge.reproduce.plots import draw
@@ -21,6 +22,7 @@ from selfchallenge.task import CodeAsTask
 pytest.importorskip("torch")
 
 NAME = "table3"
+BENCHMARKS = Path(__file__).parents[4] / "shared/benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_an_empty_stage_is_a_result_and_the_others_go_on(tmp_path):
     # Nobody's silence is rewarded: PAE has nothing to learn from, the other arms have.
-    asked = Asked(tmp_path, changes={"judge_model": "scripted:silent"})
+    asked = Asked(tmp_path, changes={"judge_model": "scripted:silent", "tasks": 1, "rollouts": 2})
     found = by_arm(repeat(NAME, "tiny", asked, Silent()))
     assert found["PAE"]["state"].startswith("failed: none of the")
     assert found["PAE"]["measures"] == {}
@@ -128,6 +130,26 @@ def test_a_benchmark_s_data_must_be_there(tmp_path):
     with pytest.raises(UsageError, match="the data of m3tooleval is not there"):
         repeat("figure3", "small", Asked(tmp_path / "out", data=tmp_path), Silent())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks' data is not here")
+@pytest.mark.parametrize(("environment", "tasks"), [("calculation", 48), ("airline", 30)])
+def test_with_the_benchmarks_data_they_are_what_is_tested_on(tmp_path, environment, tasks):
+    changes = {"model": "scripted:oracle", "challenger_model": "scripted:challenger", "trials": 1}
+    asked = Asked(tmp_path, seeds=1, changes=changes, data=BENCHMARKS)
+    experiment, scale = read_experiment("table1"), read_scale("small")
+    cells = plan(experiment, "small", scale, asked)
+    chosen = [c for c in cells if (c.arm, c.environment) == ("zero-shot", environment)]
+    run_cells(chosen, Silent())
+    (found,) = [
+        one
+        for one in rows(experiment, scale, asked, cells)
+        if (one["arm"], one["environment"]) == ("zero-shot", environment)
+    ]
+    assert found["measures"]["pass@1"]["n"] == tasks
+    assert found["measures"]["pass@1"]["value"] == 1.0
+    assert not (chosen[0].folder / "scores.jsonl").exists()
+    run_cells(chosen, Silent())
 
 
 # -- telling and drawing, without running anything
