@@ -1,5 +1,8 @@
 """The declarative files, the cells they become, and what cells are expected to cost."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +12,12 @@ from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.reproduce.estimate import Work, estimate, work_of
 from selfchallenge.reproduce.experiment import experiment_names, read_experiment, read_scale
-from selfchallenge.reproduce.plan import Asked, plan
+from selfchallenge.reproduce.plan import Asked, Cell, plan
 from selfchallenge.reproduce.repeat import foresee
 from selfchallenge.reproduce.tell import plan_text
+from selfchallenge.settings import overlay, preset
 
+ROOT = Path(__file__).parents[3]
 SCALES = ("tiny", "small", "paper")
 EXPERIMENTS = [
     "figure3", "figure4", "figure5", "figure6", "figure7",
@@ -174,3 +179,16 @@ def test_an_estimate_counts_attempts_as_the_run_would_make_them(tmp_path):
     assert made[1].written == 12_000 * scale.basis.attempt_written
     online = work_of(by_arm["PPO"], cells, scale)
     assert online[0].written == 47 * 256 * scale.basis.attempt_written
+
+
+def test_the_measured_run_comes_out_within_a_factor_of_two(tmp_path):
+    demo = json.loads((ROOT / "docs/results/demo-2026-11-21.json").read_text())
+    attempts = demo["episodes"]["count"] + demo["hinted"]["count"]
+    asked = overlay(preset("laptop"), {"rollouts": round(attempts / demo["tasks"]["accepted"])})
+    stages = ("challenge", "roll_out", "train", "before", "after")
+    cell = Cell("demo", "calculation", 0, tmp_path, stages, asked, ())
+    scale = read_scale("small")
+    expected = estimate(work_of(cell, [cell], scale), scale.basis)
+    cores = scale.basis.devices[1].name
+    assert 0.5 < 3600 * expected.hours[cores] / demo["seconds"] < 2
+    assert 0.5 < expected.written / demo["cost"]["tokens"] < 2
