@@ -11,7 +11,7 @@ from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
 from selfchallenge.progress import Watch
 from selfchallenge.roles import DOUBLES, SKILLS
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
 
 
@@ -33,6 +33,20 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
         others.add(settings.judging)
     for spec in others - {*DOUBLES}:
         look_up(spec)
+
+
+def look_up_sources(settings: RunSettings, out: Path) -> None:
+    """Make sure that the runs and files that a new run takes its tasks or attempts from exist.
+
+    Raises:
+        UsageError: one does not, or is no run directory.
+    """
+    if (out / "run.json").exists():
+        return
+    for folder in settings.learn_from:
+        RunFiles.view(folder)
+    if settings.tasks_from and not Path(settings.tasks_from).is_file():
+        RunFiles.view(settings.tasks_from)
 
 
 def begin(

@@ -145,6 +145,12 @@ class RunSettings:
                 where="--only-success",
                 fix="use --algorithm distill, or leave --only-success out",
             )
+        if self.tasks_from and self.learn_from:
+            raise UsageError(
+                "attempts of other runs are at their own tasks: no others are needed",
+                where="--tasks-from",
+                fix="leave --tasks-from out, or --learn-from to make new attempts",
+            )
         if self.algorithm in ONLINE:
             self._check_online()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfchallenge.beginning import begin, look_up_models
+from selfchallenge.beginning import begin, look_up_models, look_up_sources
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
@@ -84,6 +84,7 @@ def open_loop(
     settings.check()
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
+    look_up_sources(settings, out)
     with Sandbox(**settings.sandbox()) as sandbox, RunDirectory.open(out, create=True) as run:
         begin(run, world, settings, sandbox, watch)
         loop = Loop(run, world, sandbox, settings, watch)

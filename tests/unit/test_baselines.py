@@ -170,3 +170,18 @@ def test_an_online_algorithm_takes_no_attempts_of_others(source, tmp_path):
     with pytest.raises(UsageError, match="grpo") as error:
         run_loop("library", tmp_path / "x", settings(algorithm="grpo", learn_from=(str(source),)))
     assert "--tasks-from" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tasks_from": "nowhere"}, {"learn_from": ("nowhere",)}], ids=["tasks", "attempts"]
+)
+def test_a_source_that_is_not_there_is_said_before_anything_is_written(tmp_path, changes):
+    with pytest.raises(UsageError, match="no run directory"):
+        run_loop("library", tmp_path / "x", settings(**changes))
+    assert not (tmp_path / "x").exists()
+
+
+def test_tasks_and_attempts_of_others_exclude_each_other(source, tmp_path):
+    asked = settings(tasks_from=str(source), learn_from=(str(source),))
+    with pytest.raises(UsageError, match="their own tasks"):
+        run_loop("library", tmp_path / "x", asked)

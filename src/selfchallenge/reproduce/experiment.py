@@ -132,6 +132,7 @@ class Scale(Record):
     """How large an experiment is run.
 
     Attributes:
+        note: what a reader of its results has to know.
         preset: starting values of every run.
         seeds: trainings of each arm.
         environments: stand in for those of the experiment, the first for the first; none: its own.
@@ -141,6 +142,7 @@ class Scale(Record):
         basis: what estimates rest on.
     """
 
+    note: str
     preset: str
     seeds: int
     environments: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from selfchallenge.reproduce.experiment import read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, check_oracle, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.result import rows
-from selfchallenge.reproduce.tell import plan_of, result_text
+from selfchallenge.reproduce.tell import conditions, plan_of, result_text
 from selfchallenge.runs.store import replace_file
 
 
@@ -60,11 +60,12 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
         "note": experiment.note,
         "scale": scale_name,
         "tests": "held-out" if asked.data is None else "benchmarks",
+        "conditions": conditions(scale_name, scale, asked),
         "version": __version__,
         "rows": told,
     }
     _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-    _write(asked.out / f"{name}.md", result_text(experiment, scale_name, told))
+    _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), told))
     if figure := draw(experiment, scale_name, told):
         _write(asked.out / f"{name}.svg", figure)
     return found

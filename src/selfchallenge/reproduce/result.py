@@ -62,8 +62,10 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
                 row["paired"] = paired(first, rates[arm.name, environment]).to_json()
             own.append(row)
         found += own
-        if len(experiment.environments) > 1:
-            found.append(_average(arm, own))
+        if len(places) > 1:
+            # The paper's averages are over its own environments.
+            paper = _paper(arm, AVERAGE) if places == experiment.environments else {}
+            found.append(_average(arm, own) | {"paper": paper})
     return found
 
 
@@ -141,7 +143,6 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
         "arm": arm.name,
         "environment": AVERAGE,
         "state": state,
-        "paper": _paper(arm, AVERAGE),
         "measures": measures,
     }
 

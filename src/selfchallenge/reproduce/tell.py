@@ -84,13 +84,27 @@ def _devices(devices: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str,
         yield ("hours on two cores" if number else "GPU-hours"), device
 
 
-def result_text(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
+def conditions(scale_name: str, scale: Scale, asked: Asked) -> str:
+    """How ours was measured, and in what it differs from the paper."""
+    models = f"{scale.names['student']}, teacher {scale.names['teacher']}"
+    if asked.data is None:
+        tests = (
+            "our held-out tasks, and not the benchmarks of the paper's numbers: compare arms with "
+            "arms, not ours with the paper's"
+        )
+    else:
+        user = asked.user_model or "a script"
+        tests = f"the benchmarks of the paper; the user of tau-bench is {user}"
+    return f"Scale {scale_name}: {models}. {scale.note} Tested on {tests}."
+
+
+def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
     """The result as Markdown: ours with its interval, the paper's number, and how both came."""
     measures = experiment.measures
     head = ["arm", "environment", *(c for m in measures for c in (m, f"paper's {m}"))]
     if experiment.baseline:
         head.append(f"Pass@1 less {experiment.baseline}")
-    lines = [f"# {experiment.title}", "", experiment.note, "", f"Scale: {scale}.", ""]
+    lines = [f"# {experiment.title}", "", experiment.note, "", how, ""]
     lines += [_line(head), _line(["---"] * len(head))]
     for row in rows:
         cells = [row["arm"], row["environment"]]

@@ -53,6 +53,8 @@ def test_the_table_is_written_in_words_and_in_json(whole):
     text = (out / "table3.md").read_text()
     assert found["title"] in text
     assert "paper's pass@1" in text
+    assert "the scores mean nothing" in text
+    assert "our held-out tasks" in text
     assert not (out / "table3.svg").exists()
 
 
@@ -194,6 +196,14 @@ def test_hostile_names_are_escaped():
     experiment = read_experiment("figure3").model_copy(update={"title": "<script>"})
     assert isinstance(experiment, Experiment)
     assert "<script>" not in draw(experiment, "small", [row("<b>", **{"pass@1": figure(0.2)})])
+
+
+def test_averages_over_other_environments_have_no_number_of_the_paper(tmp_path):
+    experiment, scale = read_experiment("table4"), read_scale("tiny")
+    asked = Asked(tmp_path)
+    found = rows(experiment, scale, asked, plan(experiment, "tiny", scale, asked))
+    averages = [one for one in found if one["environment"] == "average"]
+    assert [one["paper"] for one in averages] == [{}] * 3
 
 
 def test_averages_need_every_environment(tmp_path):
