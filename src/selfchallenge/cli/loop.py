@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -36,6 +36,9 @@ from selfchallenge.cli.options import (
     resolve,
 )
 
+if TYPE_CHECKING:
+    from selfchallenge.manifest import RunSettings
+
 
 @app.command()
 def run(
@@ -65,8 +68,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the whole loop: write tasks, check, attempt, learn, measure before and after, report."""
-    from selfchallenge.progress import watch
-
     settings = resolve(
         preset,
         config,
@@ -87,19 +88,30 @@ def run(
         container=container,
     )
     folder = out or _default_folder(env)
+    _show(_runs(env, folder, settings, rounds, challenger.value, data), as_json)
+
+
+def _runs(
+    env: str,
+    folder: Path,
+    settings: RunSettings,
+    rounds: int,
+    challenger: Literal["fixed", "latest"],
+    data: Path | None,
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Run what was asked for; each run directory with its summary."""
+    from selfchallenge.progress import watch
+
     with watch() as watcher:
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
 
-            _show([(folder, run_loop(env, folder, settings, data=data, watch=watcher))], as_json)
-        else:
-            from selfchallenge.rounds import run_rounds
+            return [(folder, run_loop(env, folder, settings, data=data, watch=watcher))]
+        from selfchallenge.rounds import run_rounds
 
-            found = run_rounds(
-                env, folder, settings, rounds, challenger.value, data=data, watch=watcher
-            )
-            folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
-            _show(list(zip(folders, found, strict=True)), as_json)
+        found = run_rounds(env, folder, settings, rounds, challenger, data=data, watch=watcher)
+        folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
+        return list(zip(folders, found, strict=True))
 
 
 def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:

@@ -54,9 +54,9 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
         for environment in places:
             mine = [c for c in cells if (c.arm, c.environment) == (arm.name, environment)]
             row = _row(arm, environment, mine, left=arm in out)
-            row["measures"] = _measures(experiment, mine) if row["state"] == "done" else {}
+            row["measures"] = _measures(experiment, mine)
             if "pass@1" in row["measures"]:
-                rates[arm.name, environment] = _rates(mine, 1)
+                rates[arm.name, environment] = _rates(_done(mine), 1)
             first = rates.get((experiment.baseline, environment))
             if first and arm.name != experiment.baseline and (arm.name, environment) in rates:
                 row["paired"] = paired(first, rates[arm.name, environment]).to_json()
@@ -70,16 +70,28 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
 
 
 def _row(arm: Arm, environment: str, cells: Sequence[Cell], *, left: bool) -> Row:
-    states = [state_of(cell) for cell in cells]
-    state = next((f"failed: {why}" for state, why in states if state == "failed"), "done")
-    if any(state not in ("done", "failed") for state, _ in states):
-        state = "owed"
     return {
         "arm": arm.name,
         "environment": environment,
-        "state": "left out: it needs --oracle-tasks FILE" if left else state,
+        "state": "left out: it needs --oracle-tasks FILE" if left else _state(cells),
         "paper": _paper(arm, environment),
     }
+
+
+def _state(cells: Sequence[Cell]) -> str:
+    """`done`, `owed`, or what failed, and in how many of the seeds when not in all."""
+    states = [state_of(cell) for cell in cells]
+    if any(state not in ("done", "failed") for state, _ in states):
+        return "owed"
+    reasons = [why for state, why in states if state == "failed"]
+    if not reasons:
+        return "done"
+    some = f" in {len(reasons)} of {len(cells)} seeds" if len(reasons) < len(cells) else ""
+    return f"failed{some}: {reasons[0]}"
+
+
+def _done(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if state_of(cell)[0] == "done"]
 
 
 def _paper(arm: Arm, environment: str) -> dict[str, float]:
@@ -88,13 +100,16 @@ def _paper(arm: Arm, environment: str) -> dict[str, float]:
 
 
 def _measures(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Scores of the seeds that came to one; what is told of tasks also where none was accepted."""
     found: dict[str, Any] = {}
-    scored = bool({"before", "after"} & {*cells[0].stages})
+    tested = [cell for cell in _done(cells) if {"before", "after"} & {*cell.stages}]
+    ended = [cell for cell in cells if state_of(cell)[0] in ("done", "failed")]
+    wrote = [c for c in ended if "challenge" in c.stages and (c.folder / "run.json").exists()]
     for name in experiment.measures:
-        if name in SCORES and scored:
-            found |= _score(cells, name)
-        elif name in ("yield", "tokens", "length") and "challenge" in cells[0].stages:
-            found |= _of_tasks(cells, name)
+        if name in SCORES and tested:
+            found |= _score(tested, name)
+        elif name in ("yield", "tokens", "length") and wrote:
+            found |= _of_tasks(wrote, name)
     return found
 
 

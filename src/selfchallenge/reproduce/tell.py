@@ -133,9 +133,9 @@ def _ours(row: Row, measure: str) -> str:
         return f"{found['value']:.1f}{ends}"
     low, high = (100 * end for end in found["ci95"])
     text = f"{100 * found['value']:.1f} ({low:.1f} to {high:.1f}; n = {found['n']})"
-    if len(found["seeds"]) < 2:
-        return text
-    return f"{text}; seeds {', '.join(f'{100 * one:.1f}' for one in found['seeds'])}"
+    if len(found["seeds"]) > 1:
+        text += f"; seeds {', '.join(f'{100 * one:.1f}' for one in found['seeds'])}"
+    return text if row["state"] == "done" else f"{text}; {row['state']}"
 
 
 def _theirs(row: Row, measure: str) -> str:

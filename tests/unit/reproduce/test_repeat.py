@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.errors import ModelError, StageError, UsageError
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
@@ -152,6 +152,36 @@ def test_with_the_benchmarks_data_they_are_what_is_tested_on(tmp_path, environme
     assert found["measures"]["pass@1"]["value"] == 1.0
     assert not (chosen[0].folder / "scores.jsonl").exists()
     run_cells(chosen, Silent())
+
+
+def test_a_gate_that_lets_nothing_through_has_a_yield_of_nothing(tmp_path, monkeypatch):
+    original = running._go_through
+
+    def nothing(loop, stage):
+        if loop.settings.gate == "full":
+            raise StageError("no candidate was accepted")
+        original(loop, stage)
+
+    monkeypatch.setattr(running, "_go_through", nothing)
+    found = by_arm(repeat("table2", "tiny", Asked(tmp_path), Silent()))
+    row = found["the full gate"]
+    assert row["state"] == "failed: no candidate was accepted"
+    assert row["measures"]["yield"]["value"] == 0.0
+    assert found["verifier"]["measures"]["yield"]["value"] > 0
+
+
+def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
+    asked = Asked(tmp_path, seeds=2)
+    experiment, scale = read_experiment(NAME), read_scale("tiny")
+    cells = plan(experiment, "tiny", scale, asked)
+    zero = [cell for cell in cells if cell.arm == "zero-shot"]
+    run_cells(zero, Silent())
+    note = json.loads((zero[1].folder / "cell.json").read_text())
+    (zero[1].folder / "cell.json").write_text(json.dumps(note | {"failed": "the loss is NaN"}))
+    row = rows(experiment, scale, asked, cells)[0]
+    assert row["state"] == "failed in 1 of 2 seeds: the loss is NaN"
+    assert len(row["measures"]["pass@1"]["seeds"]) == 1
+    assert row["state"] in result_text(experiment, "", [row])
 
 
 # -- telling and drawing, without running anything
