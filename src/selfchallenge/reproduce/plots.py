@@ -9,7 +9,7 @@ from selfchallenge.reproduce.experiment import Experiment
 from selfchallenge.reproduce.result import Row
 
 WIDTH, LEFT, RIGHT = 720, 250, 40
-OURS, THEIRS = "#356", "#c63"
+OURS, THEIRS = "#8ac", "#c63"
 COLOURS = ("#356", "#583", "#86a", "#a60")
 
 
@@ -73,7 +73,7 @@ def _line_of(points: Sequence[tuple[float, Row]], colour: str) -> list[str]:
         parts.append(_stroke(_x(x), _y(low), _x(x), _y(high), colour))
     for x, row in points:
         if (theirs := row["paper"].get("pass@1")) is not None:
-            parts.append(_box(_x(x) - 4, _y(theirs) - 4, 8, 8, THEIRS))
+            parts.append(_box(_x(x) - 5, _y(theirs) - 5, 10, 10, "none", colour))
     return parts
 
 
@@ -122,9 +122,9 @@ def _legend(text: str) -> str:
     return _text(10, 42, text, colour="#777")
 
 
-def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
+def _box(x: float, y: float, width: float, height: float, colour: str, edge: str = "none") -> str:
     size = f'width="{max(1.0, width):.1f}" height="{height:.1f}"'
-    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{colour}"/>'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{colour}" stroke="{edge}"/>'
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str = "#000") -> str:
@@ -133,8 +133,9 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str = "#000") ->
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
     head = f'<text x="10" y="22" font-weight="bold">{escape(title)}</text>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-        f'font-family="sans-serif" font-size="14">{head}{"".join(parts)}</svg>\n'
+        f'font-family="sans-serif" font-size="14">{ground}{head}{"".join(parts)}</svg>\n'
     )
