@@ -20,6 +20,7 @@ from selfchallenge.reproduce.tell import result_text
 from selfchallenge.task import CodeAsTask
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.timeout(900)  # an experiment is many runs
 
 NAME = "table3"
 BENCHMARKS = Path(__file__).parents[4] / "shared/benchmarks"
