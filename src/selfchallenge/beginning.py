@@ -11,12 +11,9 @@ from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
 from selfchallenge.progress import Watch
-from selfchallenge.roles import SKILLS
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.roles import DOUBLES, SKILLS
+from selfchallenge.runs.store import RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
-
-CHALLENGER = "scripted:challenger"
-"""A model that only a run can make, as it makes those of `SKILLS`, which know its tasks."""
 
 
 def look_up_models(settings: RunSettings, out: Path) -> None:
@@ -33,9 +30,25 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
     made_here = {"", ScriptedUser.name, *SKILLS}
     for spec in {settings.model, settings.teacher_model, settings.user_model} - made_here:
         look_up(spec)
-    challenger = settings.challenger_model or settings.model
-    if challenger != CHALLENGER:
-        look_up(challenger)
+    others = {settings.challenger_model or settings.model}
+    if settings.judged:
+        others.add(settings.judging)
+    for spec in others - {*DOUBLES}:
+        look_up(spec)
+
+
+def look_up_sources(settings: RunSettings, out: Path) -> None:
+    """Make sure that the runs and files that a new run takes its tasks or attempts from exist.
+
+    Raises:
+        UsageError: one does not, or is no run directory.
+    """
+    if (out / "run.json").exists():
+        return
+    for folder in settings.learn_from:
+        RunFiles.view(folder)
+    if settings.tasks_from and not Path(settings.tasks_from).is_file():
+        RunFiles.view(settings.tasks_from)
 
 
 def begin(

@@ -7,7 +7,7 @@ kill at any point leaves resumable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -29,8 +29,12 @@ LET_THROUGH = "mutants_fail"
 """The check after which the writer may mend its verifier."""
 
 
-class Reviser(Protocol):
-    """A writer that can mend a verifier."""
+class Writer(Protocol):
+    """Who writes candidates."""
+
+    def write(self, numbers: Sequence[int], seeds: Sequence[str | None]) -> Iterator[Candidate]:
+        """One candidate for each number, as far as there are any."""
+        ...
 
     def revise(self, candidate: Candidate, evidence: Check) -> Candidate:
         """The candidate with a verifier that rejects more; the same task when it knows none."""
@@ -58,7 +62,7 @@ class Intake:
             if candidate.candidate not in judged and candidate.task is not None:
                 self._keep(candidate.candidate, candidate.task, self._judge(candidate.task))
 
-    def take(self, candidate: Candidate, writer: Reviser) -> Candidate:
+    def take(self, candidate: Candidate, writer: Writer) -> Candidate:
         """Judge a fresh candidate and write down what came of it; returns what was written."""
         candidate = redacted(candidate, self.environment)
         verdict = None if candidate.task is None else self._judge(candidate.task)
@@ -74,7 +78,7 @@ class Intake:
         return failed == [LET_THROUGH] and self.settings.quality.revisions > 0
 
     def _mended(
-        self, candidate: Candidate, verdict: Verdict, writer: Reviser
+        self, candidate: Candidate, verdict: Verdict, writer: Writer
     ) -> tuple[Candidate, Verdict]:
         """The candidate with its verifier revised, when that is accepted; else as it was."""
         try:

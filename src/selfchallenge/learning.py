@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
 from selfchallenge.episode import HINTED, Episode
-from selfchallenge.errors import StageError
+from selfchallenge.errors import StageError, UsageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
+from selfchallenge.executor.judge import JUDGED, judged
 from selfchallenge.learner import processes
 from selfchallenge.learner.means import Means
 from selfchallenge.learner.samples import without_user_faults
 from selfchallenge.learner.trackers import tracking
-from selfchallenge.manifest import RunSettings
+from selfchallenge.manifest import ONLINE, RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
 from selfchallenge.quality.difficulty import in_band, pass_rates
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 Pairs = Sequence[tuple[CodeAsTask, Verdict]]
 """Accepted tasks with their verdicts."""
-
-ONLINE = ("grpo", "ppo")
-"""Algorithms that make their attempts as they learn."""
 
 MASTERED = 0.5
 """Pass rate from which on a task counts as covered when the next round's tasks are aimed."""
@@ -71,6 +69,9 @@ class Learning:
         """
         if self.settings.algorithm in ONLINE:
             self.watch.say(f"{self.settings.algorithm} makes its attempts as it learns")
+            return
+        if self.settings.learn_from:
+            self.watch.say(f"learns from the attempts in {', '.join(self.settings.learn_from)}")
             return
         pairs = self._tasks()
         plain, hinted = self.settings.rollouts, self.settings.hinted
@@ -141,7 +142,7 @@ class Learning:
                 temperature=self.settings.temperature,
                 progress=progress,
             )
-        episodes = self._within_band(self._episodes())
+        episodes = self._within_band(self._learnt_from())
         if algorithm == "dpo":
             own = self._seeded("dpo")
             return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
@@ -197,9 +198,27 @@ class Learning:
     def _identity(self) -> str:
         """What the training depends on; an online one makes its episodes itself."""
         online = self.settings.algorithm in ONLINE
-        made = [] if online else [episode.key for episode in self._episodes()]
+        made = [] if online else [episode.key for episode in self._learnt_from()]
         tasks = [task.id for task, _ in self.pairs()]
         return content_hash([dataclasses.asdict(self.settings), self.means.engine, tasks, made])
+
+    def _learnt_from(self) -> list[Episode]:
+        """The attempts that an offline algorithm learns from: own ones, or those of other runs."""
+        sources = [RunFiles.view(folder) for folder in self.settings.learn_from]
+        for source in sources:
+            self._check_source(source)
+        return [one for run in sources or [self.run] for one in run.read("episodes.jsonl", Episode)]
+
+    def _check_source(self, source: RunFiles) -> None:
+        """Refuse attempts in the tokens of another model; a teacher's are put into ours."""
+        theirs = source.read_json("run.json")["settings"]
+        who = theirs["teacher_model"] or theirs["model"]
+        if self.settings.algorithm != "distill" and who != self.settings.model:
+            raise UsageError(
+                f"its attempts were made by {who}, and {self.settings.model} is to be trained",
+                where=str(source.path),
+                fix="give runs of the same --model, or use --algorithm distill",
+            )
 
     def _seeded(self, group: str) -> Any:
         """An algorithm's settings, with the seed of the run in theirs."""
@@ -223,6 +242,8 @@ class Learning:
 
     def _require_attempts(self) -> None:
         """Make sure that there is something to learn from, before a model is loaded."""
+        if self.settings.learn_from:
+            return
         self._tasks()
         if self.settings.algorithm not in ONLINE and not self._episodes():
             raise StageError(
@@ -258,8 +279,9 @@ class Learning:
                 stage.update(count, f"{successes} successes")
 
     def _attempts(self, model: Model, owed: Iterable[Assignment], tick: Tick) -> Iterable[Episode]:
-        """Make attempts, write each down, and hand it on."""
-        for episode in rollout(
+        """Make attempts, write each down with its reward, and hand it on."""
+        owed = list(owed)
+        made: Iterable[Episode] = rollout(
             model,
             owed,
             self.environment,
@@ -268,9 +290,15 @@ class Learning:
             temperature=self.settings.temperature,
             batch=self.settings.batch,
             ways=self.roles.ways(),
-        ):
+        )
+        if self.settings.judged:
+            told = {one.task.id: one.task.instruction for one in owed}
+            how, batch = self.settings.judge, self.settings.batch
+            made = judged(made, told, self.roles.judge(), how, batch=batch)
+        for episode in made:
             self.run.append("episodes.jsonl", episode)
-            tick(episode.completion_tokens)
+            spent = episode.meta.get(JUDGED, {}).get("tokens", 0)
+            tick(episode.completion_tokens + spent)
             yield episode
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from selfchallenge.challenger.propose import PaeSettings
 from selfchallenge.challenger.revise import PaperSettings
 from selfchallenge.challenger.write import WriterSettings
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.executor.judge import JudgeSettings
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
 from selfchallenge.quality.gate import Gate
 from selfchallenge.quality.settings import GateSettings
@@ -23,8 +25,10 @@ from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, requ
 from selfchallenge.runs.store import FORMAT, RunDirectory
 from selfchallenge.sandbox.isolation import LEVELS
 
-LEARNERS = ("rft", "dpo", "grpo", "ppo")
-"""Settings of the learner; the last two make their attempts as they learn."""
+ONLINE = ("grpo", "ppo")
+"""Algorithms that make their attempts as they learn."""
+LEARNERS = ("rft", "dpo", *ONLINE)
+"""Names of the learner's settings."""
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
@@ -39,7 +43,14 @@ class RunSettings:
         teacher_model: who makes the attempts that `distill` learns from; empty for the others.
         user_model: who tells the agent its task, `scripted:user` or a model; empty: nobody, the
             agent reads it.
-        writer: `staged` (answer-first) or `paper` (one shot with revisions).
+        judge_model: who rewards the attempts at tasks of the writer `pae`; empty: who wrote them.
+        writer: `staged` (answer-first), `paper` (one shot with revisions), or `pae` (instructions
+            alone). Tasks of `pae` hold no code: their gate is `none`, no solution is shown, and a
+            judge rewards the attempts.
+        tasks_from: run directory whose candidates, or file whose tasks, are checked instead of
+            new ones.
+        learn_from: run directories whose attempts are learnt from instead of own ones, also of
+            other environments; nothing is written or attempted then.
         gate: which checks a task must pass.
         algorithm: how the executor learns.
         seed: of everything random.
@@ -56,7 +67,7 @@ class RunSettings:
         min_isolation: weakest isolation level that code may run at.
         allow_unsafe: run even below that.
         container: command that runs Python where untrusted code is to live; empty: here.
-        agent, write, paper, quality: the rooms' own settings.
+        agent, write, paper, pae, judge, quality: the rooms' own settings.
         rft, dpo, grpo, ppo: the algorithms' own; `rft` also steers `distill`.
     """
 
@@ -64,7 +75,10 @@ class RunSettings:
     challenger_model: str = ""
     teacher_model: str = ""
     user_model: str = ""
-    writer: Literal["staged", "paper"] = "staged"
+    judge_model: str = ""
+    writer: Literal["staged", "paper", "pae"] = "staged"
+    tasks_from: str = ""
+    learn_from: tuple[str, ...] = ()
     gate: Gate = "full"
     algorithm: Literal["rft", "distill", "dpo", "grpo", "ppo"] = "rft"
     seed: int = 0
@@ -83,6 +97,8 @@ class RunSettings:
     agent: AgentSettings = field(default_factory=AgentSettings)
     write: WriterSettings = field(default_factory=WriterSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
+    pae: PaeSettings = field(default_factory=PaeSettings)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
     quality: GateSettings = field(default_factory=GateSettings)
     rft: RftSettings = field(default_factory=RftSettings)
     dpo: DpoSettings = field(default_factory=DpoSettings)
@@ -95,6 +111,20 @@ class RunSettings:
         require(self, trials=POSITIVE, batch=POSITIVE)
         require(self.agent, within="agent", max_steps=POSITIVE, max_tokens=POSITIVE)
         require(self.agent, within="agent", max_observation=POSITIVE, wall=Range(0.1))
+
+        if self.judged:  # there is no code to check, and no solution to show
+            object.__setattr__(self, "gate", "none")
+            object.__setattr__(self, "hinted", 0)
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge rewards the attempts: the tasks hold no verifier."""
+        return self.writer == "pae"
+
+    @property
+    def judging(self) -> str:
+        """The model that judges."""
+        return self.judge_model or self.challenger_model or self.model
 
     def check(self) -> None:
         """Refuse settings that contradict each other.
@@ -120,11 +150,33 @@ class RunSettings:
                 where="--only-success",
                 fix="use --algorithm distill, or leave --only-success out",
             )
-        if self.algorithm in ("grpo", "ppo") and self.temperature <= 0:
+        if self.tasks_from and self.learn_from:
+            raise UsageError(
+                "attempts of other runs are at their own tasks: no others are needed",
+                where="--tasks-from",
+                fix="leave --tasks-from out, or --learn-from to make new attempts",
+            )
+        if self.algorithm in ONLINE:
+            self._check_online()
+
+    def _check_online(self) -> None:
+        if self.temperature <= 0:
             raise UsageError(
                 f"{self.algorithm} learns from attempts that differ, and greedy ones do not",
                 where=f"temperature {self.temperature}",
                 fix="set a temperature above 0, such as --set temperature=1.0",
+            )
+        if self.learn_from:
+            raise UsageError(
+                f"{self.algorithm} makes its attempts as it learns and cannot take those of others",
+                where="--learn-from",
+                fix="use --algorithm rft, distill or dpo; or share the tasks with --tasks-from",
+            )
+        if self.judged and self.judging == self.model:
+            raise UsageError(
+                f"{self.algorithm} would change the judge while it judges: both are one model",
+                where=f"judge {self.judging}",
+                fix="name another judge with --set judge_model=MODEL, or use --algorithm rft",
             )
 
     def sandbox(self) -> dict[str, Any]:
@@ -193,7 +245,7 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
         what = f"{other} was used by earlier stages of this run"
     elif (run.path / "model").exists():
         what = "this run is trained already"
-    elif settings.algorithm in LEARNERS[2:]:
+    elif settings.algorithm in ONLINE:
         what = f"the attempts of {settings.algorithm} were made by the policy of other settings"
     if what:
         raise UsageError(

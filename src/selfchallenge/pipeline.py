@@ -17,10 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selfchallenge.beginning import begin, look_up_models
+from selfchallenge.beginning import begin, look_up_models, look_up_sources
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
+from selfchallenge.challenger.given import given
+from selfchallenge.challenger.propose import Proposer
 from selfchallenge.challenger.revise import PaperWriter
 from selfchallenge.challenger.write import StagedWriter
 from selfchallenge.environments.asking import seeds_of
@@ -30,9 +32,10 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
+from selfchallenge.evaluation.tested import held_of
 from selfchallenge.executor.batch import Ways
 from selfchallenge.executor.oracle import idle
-from selfchallenge.intake import Intake
+from selfchallenge.intake import Intake, Writer
 from selfchallenge.learner import processes
 from selfchallenge.learner.means import Means
 from selfchallenge.learning import Learning, mastered
@@ -90,6 +93,7 @@ def open_loop(
     means.check(settings.algorithm)
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
+    look_up_sources(settings, out)
     held = RunDirectory if processes.is_main() else Onlooker
     with Sandbox(**settings.sandbox()) as sandbox, held.open(out, create=True) as run:
         begin(run, world, settings, sandbox, watch)
@@ -120,13 +124,16 @@ class Loop:
 
     def challenge(self) -> None:
         """Write and check candidates until enough tasks are accepted (paper, section 3)."""
+        if self.settings.learn_from:
+            return
         candidates = self.run.read("candidates.jsonl", Candidate)
         intake = Intake(self.run, self.environment, self.sandbox, self.settings, self._blind())
         intake.resume(candidates)
         accepted = intake.accepted
         wanted, most = self.settings.tasks, self.settings.candidates
         if len(accepted) >= wanted or len(candidates) >= most:
-            return self._require_tasks(accepted)
+            self._require_tasks(accepted)
+            return
         stage = self.watch.stage("tasks", wanted, len(accepted))
         done = {c.candidate for c in candidates}
         writer = self._writer(candidates)
@@ -140,7 +147,7 @@ class Loop:
                 if len(accepted) >= wanted:
                     break
         self.watch.say(f"{len(accepted)} of {len(done)} written tasks were accepted")
-        return self._require_tasks(accepted)
+        self._require_tasks(accepted)
 
     def roll_out(self) -> None:
         """Attempt every accepted task several times; episodes are what the learner reads."""
@@ -225,10 +232,14 @@ class Loop:
                 count, passed = count + 1, passed + episode.passed
                 stage.update(count, f"{passed} passed")
 
-    def _writer(self, candidates: Sequence[Candidate]) -> StagedWriter | PaperWriter:
+    def _writer(self, candidates: Sequence[Candidate]) -> Writer:
+        if self.settings.tasks_from:
+            return given(Path(self.settings.tasks_from), held_of(self.environment))
         model = self._roles.challenger()
         if self.settings.writer == "paper":
             return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
+        if self.settings.writer == "pae":
+            return Proposer(model, self.environment, self.settings.pae, self.settings.seed)
         coverage = Coverage()
         aimed_at = self.settings.aimed_at
         covered = mastered(RunFiles.view(aimed_at)) if aimed_at else []
@@ -245,7 +256,7 @@ class Loop:
             self.settings.seed,
         )
 
-    def _keep_book(self, writer: StagedWriter | PaperWriter) -> None:
+    def _keep_book(self, writer: Writer) -> None:
         if isinstance(writer, StagedWriter):
             book = writer.book.to_json()
             if book != self.run.read_json("phrases.json"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from selfchallenge.challenger.double import scripted_challenger
 from selfchallenge.errors import StageError
 from selfchallenge.executor.batch import Ways
+from selfchallenge.executor.judge import scripted_judge
 from selfchallenge.executor.oracle import listening_oracle, oracle
 from selfchallenge.executor.talk import told_by
 from selfchallenge.executor.user import ScriptedUser, played_by
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 SKILLS = {"scripted:oracle": 1.0, "scripted:half": 0.5}
 """Scripted executors that know the tasks, by the share of attempts that they solve."""
+
+DOUBLES = {"scripted:challenger": scripted_challenger, "scripted:judge": scripted_judge}
+"""Scripted models of the other roles."""
 
 
 @dataclass
@@ -46,6 +50,10 @@ class Roles:
     def challenger(self) -> Model:
         """Who writes the tasks."""
         return self._load(self.settings.challenger_model or self.settings.model)
+
+    def judge(self) -> Model:
+        """Who rewards the attempts where no verifier can."""
+        return self._load(self.settings.judging)
 
     def executor(self, tasks: Sequence[CodeAsTask]) -> Model:
         """Who attempts the tasks; a scripted one knows these."""
@@ -116,8 +124,8 @@ class Roles:
         return self._user
 
     def _load(self, spec: str) -> Model:
-        if spec == "scripted:challenger":
-            return scripted_challenger()
+        if spec in DOUBLES:
+            return DOUBLES[spec]()
         if spec not in self._models:
             self.watch.say(f"loading model {spec}")
             self._models[spec] = load_model(spec, say=self.watch.say)

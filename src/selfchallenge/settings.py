@@ -72,6 +72,7 @@ def _unknown(spelled: str, name: str, known: list[str], where: str) -> UsageErro
 
 def _typed(value: Any, hint: Any, spelled: str, where: str, current: Any) -> Any:
     finite = ConfigDict(allow_inf_nan=False)
+    value = tuple(value) if isinstance(value, list) else value  # TOML and JSON have lists only
     try:
         return TypeAdapter(hint, config=finite).validate_python(value, strict=True)
     except ValidationError as error:

@@ -111,3 +111,33 @@ class Verdict(Record):
     tools: tuple[str, ...] = ()
     answer_type: str = "NoneType"
     seconds: float = 0.0
+
+
+def stand_in(
+    environment: str,
+    seed: str | None,
+    instruction: str,
+    name: str = "",
+    *,
+    meta: dict[str, Any] | None = None,
+) -> CodeAsTask:
+    """A task that only holds an instruction, for attempts that are judged by another rule.
+
+    Its verifier passes nothing, so that no attempt is ever rewarded by mistake.
+
+    Args:
+        environment: label of the environment.
+        seed: which part of the world.
+        instruction: what is asked for.
+        name: tells stand-ins with equal instructions apart.
+        meta: of the record.
+    """
+    return CodeAsTask(
+        environment=environment,
+        seed=seed,
+        instruction=instruction,
+        verifier="def evaluate(answer):\n    return False\n",
+        solution=f"answer = {name!r}\n",
+        failures=("answer = None\n", "answer = 0\n", "answer = ''\n"),
+        meta=meta or {},
+    )

@@ -571,3 +571,31 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
     (first, _), (second, later) = seen
     assert (first.name, second.name) == ("round-1", "round-2")
     assert later.model == later.challenger_model == str(first / "model")
+
+
+# -- reproduce
+
+
+def test_a_plan_is_told_in_words_and_as_json(command, tmp_path):
+    arguments = (
+        "reproduce",
+        "table3",
+        "--scale",
+        "tiny",
+        "--dry-run",
+        "--out",
+        str(tmp_path / "x"),
+    )
+    code, text, _ = command(*arguments)
+    assert code == 0
+    assert "| SCA, library, seed 0 | owed | train after |" in text
+    code, told, _ = command(*arguments, "--json")
+    assert code == 0
+    assert json.loads(told)["cells"][0]["state"] == "owed"
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_unknown_experiment_is_wrong_usage(command):
+    code, _, errors = command("reproduce", "table9", "--dry-run")
+    assert code == 2
+    assert "use one of figure3" in errors

@@ -24,7 +24,7 @@ LONG_FUNCTIONS: set[str] = set()
 
 VERBS = {
     "run", "challenge", "rollout", "train", "check", "eval", "report", "audit", "export",
-    "doctor", "env", "env list", "env show", "env new", "data", "data get",
+    "reproduce", "doctor", "env", "env list", "env show", "env new", "data", "data get",
 }  # fmt: skip
 
 # In pieces, so that this file does not hold them.

@@ -15,11 +15,12 @@ class Candidate(Record):
         candidate: its number within the run, from 0.
         seed: which part of the world it was to be about.
         task: what was written; None when a stage failed.
-        failed: the stage that failed: `explore`, `verifier`, `failures`, `instruction`, `format`.
+        failed: the stage that failed: `explore`, `verifier`, `failures`, `instruction`, `format`;
+            `unseen` for a given task that is like one which is tested on.
         evidence: why it failed, one line.
-        writer: `staged` or `paper`.
+        writer: `staged`, `paper`, `pae`, or `given` for a task that was written elsewhere.
         tools: tools of its solution, in order.
-        shape: the plan of its calls (coverage); empty for the paper's writer.
+        shape: the plan of its calls (coverage); empty but for the staged writer.
         flow: what the answer is made of (coverage).
         tokens: tokens that the model sampled for it.
         seconds: its share of the wall time.
@@ -30,7 +31,7 @@ class Candidate(Record):
     task: CodeAsTask | None = None
     failed: str | None = None
     evidence: str = ""
-    writer: Literal["staged", "paper"]
+    writer: Literal["staged", "paper", "pae", "given"]
     tools: tuple[str, ...] = ()
     shape: str = ""
     flow: str = "none"

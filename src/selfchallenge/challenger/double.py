@@ -1,7 +1,8 @@
 """A deterministic challenger for tests and the smoke loop: it fills calls in by their types.
 
 It reads what a model reads, the signatures and the subject, and completes the forced beginning of a
-call with values of the right type from the subject. It knows nothing of any environment.
+call with values of the right type from the subject, or that of a proposal with a description. It
+knows nothing of any environment.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 
+from selfchallenge.challenger.propose import BEGIN, END
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.scripted import ScriptedModel
 
@@ -19,6 +21,8 @@ def scripted_challenger() -> ScriptedModel:
 
 
 def _reply(prompt: Prompt) -> str:
+    if prompt.begin == BEGIN:
+        return _proposal(prompt)
     call = re.search(r"\n(?:r\d+) = (\w+)\((.*)\Z", prompt.begin)
     if call is None:
         return ""
@@ -36,6 +40,14 @@ def _reply(prompt: Prompt) -> str:
     if opening == "'":
         return ", ".join([f"{rng.choice(texts)}'", *_named(missing[1:], values[1:])]) + ")"
     return ", ".join(_named(missing, values)) + ")"
+
+
+def _proposal(prompt: Prompt) -> str:
+    """A proposal: the description of the function that it is to take, and a number of its own."""
+    shown = prompt.messages[-1].content
+    focus = re.search(r"take the function (\w+)", shown)
+    told = focus and re.search(rf"^{focus.group(1)}\(.*\n +(.*)", shown, re.MULTILINE)
+    return f"{told.group(1) if told else 'Do something.'} It is request {prompt.seed}.\n{END}"
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RESUMABLE = ("run", "challenge", "rollout", "train")
+RESUMABLE = ("run", "challenge", "rollout", "train", "reproduce")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from selfchallenge.cli.app import app
 from selfchallenge.cli.options import (
@@ -23,6 +23,7 @@ from selfchallenge.cli.options import (
     Gate,
     Isolation,
     Json,
+    LearnFrom,
     ModelName,
     OnlySuccess,
     Out,
@@ -31,6 +32,7 @@ from selfchallenge.cli.options import (
     Rounds,
     RunDir,
     Seed,
+    TasksFrom,
     Teacher,
     Unsafe,
     UserModel,
@@ -61,6 +63,8 @@ def run(
     only_success: OnlySuccess = None,
     algorithm: Algorithm = None,
     writer: Writer = None,
+    tasks_from: TasksFrom = None,
+    learn_from: LearnFrom = None,
     gate: Gate = None,
     actions: Actions = None,
     rounds: Rounds = 1,
@@ -75,8 +79,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the whole loop: write tasks, check, attempt, learn, measure before and after, report."""
-    from selfchallenge.progress import watch
-
     settings = resolve(
         preset,
         config,
@@ -88,6 +90,8 @@ def run(
         only_success=only_success,
         algorithm=algorithm,
         writer=writer,
+        tasks_from=tasks_from,
+        learn_from=learn_from,
         gate=gate,
         actions=actions,
         seed=seed,
@@ -96,23 +100,35 @@ def run(
         container=container,
     )
     folder, means = out or _default_folder(env), means_of(engine, report_to)
+    found = _runs(env, folder, settings, rounds, challenger.value, data, means)
+    _show(found, as_json)
+
+
+def _runs(
+    env: str,
+    folder: Path,
+    settings: RunSettings,
+    rounds: int,
+    challenger: Literal["fixed", "latest"],
+    data: Path | None,
+    means: Means,
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Run what was asked for; each run directory with its summary."""
+    from selfchallenge.progress import watch
+
     with watch() as watcher:
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
 
             found = run_loop(env, folder, settings, data=data, watch=watcher, means=means)
-            _show([(folder, found)], as_json)
-        else:
-            from selfchallenge.rounds import run_rounds
+            return [(folder, found)]
+        from selfchallenge.rounds import run_rounds
 
-            all_found = run_rounds(
-                *(env, folder, settings, rounds, challenger.value),
-                data=data,
-                watch=watcher,
-                means=means,
-            )
-            folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
-            _show(list(zip(folders, all_found, strict=True)), as_json)
+        all_found = run_rounds(
+            *(env, folder, settings, rounds, challenger), data=data, watch=watcher, means=means
+        )
+        folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
+        return list(zip(folders, all_found, strict=True))
 
 
 def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
@@ -140,6 +156,7 @@ def challenge(
     model: ModelName = None,
     challenger_model: Challenger = None,
     writer: Writer = None,
+    tasks_from: TasksFrom = None,
     gate: Gate = None,
     seed: Seed = None,
     allow_unsafe: Unsafe = None,
@@ -160,6 +177,7 @@ def challenge(
         model=model,
         challenger_model=challenger_model,
         writer=writer,
+        tasks_from=tasks_from,
         gate=gate,
         seed=seed,
         allow_unsafe=allow_unsafe,

@@ -63,9 +63,21 @@ Algorithm = Annotated[
     str | None,
     typer.Option(help="How the executor learns: rft, distill, dpo, grpo or ppo."),
 ]
-Writer = Annotated[str | None, typer.Option(help="How tasks are written: staged or paper.")]
+Writer = Annotated[str | None, typer.Option(help="How tasks are written: staged, paper or pae.")]
 Gate = Annotated[
     str | None, typer.Option(help="Which checks: full, paper, solution, verifier or none.")
+]
+TasksFrom = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help="Run directory or file whose tasks are checked instead of new ones."
+    ),
+]
+LearnFrom = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR", help="Run directory whose attempts are learnt from instead of own ones."
+    ),
 ]
 Actions = Annotated[str | None, typer.Option(help="How agents act: code (json: not yet).")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
@@ -142,6 +154,10 @@ def resolve(
         given["min_isolation"] = given["min_isolation"].value
     if given.pop("only_success", False):
         given["rft"] = {"only_success": True}
+    if "tasks_from" in given:
+        given["tasks_from"] = str(given["tasks_from"].absolute())
+    if "learn_from" in given:
+        given["learn_from"] = [str(folder.absolute()) for folder in given["learn_from"]]
     if "actions" in given:
         given["agent"] = {"actions": given.pop("actions")}
     return values.overlay(found, given, where="command line")

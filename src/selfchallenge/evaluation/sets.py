@@ -23,7 +23,7 @@ from selfchallenge.executor.talk import TalkRules, let_talk
 from selfchallenge.executor.user import ScriptedUser, User
 from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict
+from selfchallenge.task import CodeAsTask, Verdict, stand_in
 
 NAMES = ("m3tooleval", "tau-bench", "tau2")
 STEPS = 15
@@ -130,18 +130,6 @@ def benchmark_set(
         facts = {**found.facts, "first": options.first}
         found = replace(found, pairs=found.pairs[: options.first], facts=facts)
     return found
-
-
-def stand_in(environment: str, seed: str | None, instruction: str, name: str) -> CodeAsTask:
-    """A task that only holds an instruction, for attempts that are judged by another rule."""
-    return CodeAsTask(
-        environment=environment,
-        seed=seed,
-        instruction=instruction,
-        verifier="def evaluate(answer):\n    return False\n",
-        solution=f"answer = {name!r}\n",
-        failures=("answer = None\n", "answer = 0\n", "answer = ''\n"),
-    )
 
 
 def _verdict(task: CodeAsTask) -> Verdict:

@@ -1,0 +1,1 @@
+"""Repeats the paper's tables and figures: one declarative file an experiment."""

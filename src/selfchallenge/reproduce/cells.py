@@ -1,0 +1,152 @@
+"""Runs cells: what is finished is not repeated, and a cell that was stopped goes on where it was.
+
+A stage that ends without what the next one needs (no task accepted, no success to learn from) is a
+result like any other: it is written down, the cells that build on it are left out, and the others
+go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Literal
+
+from selfchallenge.environments.loading import load_environment
+from selfchallenge.errors import StageError, UsageError
+from selfchallenge.evaluation.benchmarks import Measuring, measure
+from selfchallenge.evaluation.sets import SetOptions, benchmark_set
+from selfchallenge.executor.user import ModelUser, ScriptedUser, User
+from selfchallenge.models.loading import load_model
+from selfchallenge.pipeline import Loop, open_loop
+from selfchallenge.progress import Watch
+from selfchallenge.reproduce.plan import Cell, benchmark_of
+from selfchallenge.runs.store import RunFiles, replace_file
+from selfchallenge.sandbox.host import Sandbox
+
+NOTE = "cell.json"
+"""Is in the run directory of a cell that has ended: its settings, stages, and why it failed."""
+
+State = Literal["owed", "begun", "done", "failed"]
+
+
+def state_of(cell: Cell) -> tuple[State, str]:
+    """How far a cell is, and why it failed.
+
+    Raises:
+        UsageError: what is there was run with other settings.
+    """
+    found = RunFiles(cell.folder).read_json(NOTE)
+    if found is None:
+        return ("begun" if (cell.folder / "run.json").exists() else "owed"), ""
+    if found["asked"] != _asked(cell):
+        raise UsageError(
+            "this cell was run with other settings",
+            where=str(cell.folder / NOTE),
+            fix="use the same settings to go on, or another --out",
+        )
+    return ("failed" if found["failed"] else "done"), found["failed"]
+
+
+def run_cells(cells: Sequence[Cell], watch: Watch) -> None:
+    """Run every cell that is owed, in order.
+
+    Raises:
+        UsageError: a cell was run with other settings.
+        SelfChallengeError: anything else than a stage that comes out empty; what was done is kept.
+    """
+    for cell in cells:
+        _check_data(cell)
+        state_of(cell)
+    for number, cell in enumerate(cells, 1):
+        if state_of(cell)[0] in ("done", "failed"):
+            continue
+        watch.say(f"cell {number} of {len(cells)}: {cell.name}")
+        failed = _without(cell) or _run(cell, watch)
+        if failed:
+            watch.say(f"failed: {failed}")
+        note = {"asked": _asked(cell), "failed": failed}
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(cell.folder / NOTE, f"{json.dumps(note, indent=1)}\n".encode())
+
+
+def _without(cell: Cell) -> str:
+    """Why what the cell builds on is not there; empty when it is."""
+    notes = {folder: RunFiles(folder).read_json(NOTE) for folder in cell.needs}
+    broken = [folder for folder, note in notes.items() if note is None or note["failed"]]
+    return f"it builds on {broken[0].parent.name}, which failed" if broken else ""
+
+
+def _run(cell: Cell, watch: Watch) -> str:
+    """Go through the stages of a cell; why it ended early, if it did."""
+    data, failed = cell.data, ""
+    with open_loop(cell.environment, cell.folder, cell.settings, data=data, watch=watch) as loop:
+        try:
+            for stage in cell.stages:
+                if stage not in ("before", "after") or data is None:
+                    _go_through(loop, stage)
+        except StageError as error:
+            failed = error.what
+        loop.report()
+    if not failed and data is not None and {"before", "after"} & {*cell.stages}:
+        _measure(cell, data, watch)
+    return failed
+
+
+def _go_through(loop: Loop, stage: str) -> None:
+    if stage in ("before", "after"):
+        loop.measure(stage)
+    else:
+        getattr(loop, stage)()
+
+
+def _measure(cell: Cell, data: Path, watch: Watch) -> None:
+    """Test the cell's model on the paper's benchmark of its environment."""
+    out, settings = cell.folder / "benchmark", cell.settings
+    if (out / "score.json").exists():
+        return
+    shutil.rmtree(out, ignore_errors=True)  # a measurement that was stopped is made again
+    world = load_environment(cell.environment, data)
+    name = benchmark_of(cell.environment)
+    subset: Literal["all", "paper"] = "paper" if cell.environment == "airline" else "all"
+    options = SetOptions(subset=subset, policy=False, tokens=settings.agent.max_tokens)
+    how = Measuring(
+        settings.trials,
+        settings.agent,
+        settings.evaluation_temperature,
+        settings.seed,
+        settings.batch,
+    )
+    trained = str(cell.folder / "model")
+    spec = trained if "after" in cell.stages else settings.model
+    with ExitStack() as stack:
+        user: User = ScriptedUser()
+        if cell.user_model:
+            user = ModelUser(stack.enter_context(closing(load_model(cell.user_model))))
+        sandbox = stack.enter_context(Sandbox(**settings.sandbox()))
+        tasks = benchmark_set(name, world, options, user)
+        measure(spec, tasks, world, sandbox, how, watch=watch, label=name, out=out)
+
+
+def _asked(cell: Cell) -> dict[str, Any]:
+    """What decides the outcome of a cell, as JSON holds it."""
+    asked = {
+        "stages": cell.stages,
+        "environment": cell.environment,
+        "data": None if cell.data is None else str(cell.data),
+        "user_model": cell.user_model,
+        "settings": dataclasses.asdict(cell.settings),
+    }
+    found: dict[str, Any] = json.loads(json.dumps(asked))
+    return found
+
+
+def _check_data(cell: Cell) -> None:
+    """Make sure that the benchmark's data is there before anything is run."""
+    if cell.data is not None and not cell.data.is_dir():
+        name = benchmark_of(cell.environment)
+        fix = f"selfchallenge data get {name} --to {cell.data}"
+        raise UsageError(f"the data of {name} is not there", where=str(cell.data), fix=fix)

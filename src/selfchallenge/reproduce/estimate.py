@@ -1,0 +1,159 @@
+"""What a cell will cost, before it is run: tokens by counting, hours by arithmetic.
+
+A token that is read or sampled takes 2 floating-point operations for each parameter, a token that
+is trained on 6; a device reaches a share of its peak that differs between reading, sampling and
+training. Everything that is assumed stands in `scales.toml`. This says how many zeros a figure has,
+and not more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from selfchallenge.manifest import ONLINE, RunSettings
+from selfchallenge.reproduce.experiment import Basis, Device, Scale
+from selfchallenge.reproduce.plan import Cell
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tokens that go through one model.
+
+    Attributes:
+        billions: of parameters.
+        read: tokens read.
+        written: tokens sampled.
+        trained: tokens that a training step reads, sampled and given ones alike.
+    """
+
+    billions: float
+    read: float = 0.0
+    written: float = 0.0
+    trained: float = 0.0
+
+    def hours(self, device: Device) -> float:
+        """Hours on a device."""
+        peak = device.teraflops * 1e12
+        reading = 2 * self.read / device.read
+        writing = 2 * self.written / device.write
+        training = 6 * self.trained / device.train
+        return (reading + writing + training) * self.billions * 1e9 / peak / 3600
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a cell costs: tokens, and hours by the name of the device."""
+
+    read: float
+    written: float
+    trained: float
+    hours: Mapping[str, float]
+
+
+def estimate(work: Iterable[Work], basis: Basis) -> Estimate:
+    """The sum of what is to be done."""
+    parts = list(work)
+    return Estimate(
+        read=sum(part.read for part in parts),
+        written=sum(part.written for part in parts),
+        trained=sum(part.trained for part in parts),
+        hours={d.name: sum(part.hours(d) for part in parts) for d in basis.devices},
+    )
+
+
+def work_of(cell: Cell, cells: Sequence[Cell], scale: Scale) -> list[Work]:
+    """What the stages of a cell put through its models.
+
+    Args:
+        cell: the cell.
+        cells: all cells of the experiment, for those whose attempts it learns from.
+        scale: with what the estimate rests on.
+    """
+    known = {str(one.folder): one.settings for one in cells}
+    count = _Count(cell.settings, known, cell.environment, scale)
+    return [part for stage in cell.stages for part in getattr(count, stage)()]
+
+
+@dataclass(frozen=True)
+class _Count:
+    settings: RunSettings
+    known: Mapping[str, RunSettings]
+    environment: str
+    scale: Scale
+
+    def challenge(self) -> list[Work]:
+        s, basis = self.settings, self.scale.basis
+        if s.tasks_from:
+            return []
+        size = self._size(s.challenger_model or s.model)
+        kept = basis.teacher_accepted if size == basis.teacher else basis.accepted
+        wanted = s.tasks if s.gate == "none" else math.ceil(s.tasks / kept)
+        number = min(wanted, s.candidates)
+        return [Work(size, number * basis.candidate_read, number * basis.candidate_written)]
+
+    def roll_out(self) -> list[Work]:
+        if self.settings.algorithm in ONLINE:
+            return []
+        return self._attempts(_attempts(self.settings))
+
+    def train(self) -> list[Work]:
+        s = self.settings
+        if s.algorithm in ONLINE:
+            own = getattr(s, s.algorithm)
+            made = own.iterations * own.tasks * own.group
+            each = self._length()
+            compared = Work(self._size(s.model), read=made * each)  # the untrained model's view
+            trained = Work(self._size(s.model), trained=made * each * own.updates)
+            return [*self._attempts(made), compared, trained]
+        sources = [self.known[folder] for folder in s.learn_from] or [s]
+        samples = sum(self._samples(source) for source in sources)
+        own = s.dpo if s.algorithm == "dpo" else s.rft
+        seen = samples * self._length() * own.epochs
+        reference = seen if s.algorithm == "dpo" else 0.0
+        return [Work(self._size(s.model), read=reference, trained=seen)]
+
+    def before(self) -> list[Work]:
+        tests = self.scale.basis.tests.get(self.environment, 0)
+        return self._sampled(tests * self.settings.trials, self.settings.model)
+
+    def after(self) -> list[Work]:
+        return self.before()
+
+    def _samples(self, source: RunSettings) -> float:
+        """Sequences that the training takes from the attempts of a run."""
+        s, solved = self.settings, self.scale.basis.solved
+        made = _attempts(source)
+        if s.algorithm == "distill":
+            return made * (solved if s.rft.only_success else 1)
+        if s.algorithm == "dpo":
+            return 2 * min(made * solved, source.tasks * s.dpo.per_task)
+        return min(made * solved, source.tasks * s.rft.per_task)
+
+    def _attempts(self, number: float) -> list[Work]:
+        """Attempts to be learnt from, and the judging of them where a judge rewards."""
+        s, basis = self.settings, self.scale.basis
+        made = self._sampled(number, s.teacher_model or s.model)
+        if s.judged:
+            size = self._size(s.judging)
+            made.append(Work(size, number * basis.judged_read, number * basis.judged_written))
+        return made
+
+    def _sampled(self, number: float, model: str) -> list[Work]:
+        basis = self.scale.basis
+        size = self._size(model)
+        return [Work(size, number * basis.attempt_read, number * basis.attempt_written)]
+
+    def _length(self) -> int:
+        return self.scale.basis.attempt_read + self.scale.basis.attempt_written
+
+    def _size(self, model: str) -> float:
+        """Billions of parameters; an adapter has those of the student below it."""
+        teachers = {self.scale.names["teacher"], self.scale.names["teaching_writer"]}
+        basis = self.scale.basis
+        return basis.teacher if model in teachers else basis.student
+
+
+def _attempts(settings: RunSettings) -> int:
+    return settings.tasks * settings.rollouts

@@ -1,0 +1,195 @@
+"""The cells of an experiment: every arm in every environment with every seed, as settings of a run.
+
+A cell is an ordinary run directory below `OUT/cells`. Cells share what they can: candidates through
+`tasks_from`, attempts through `learn_from`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfchallenge.errors import UsageError
+from selfchallenge.manifest import RunSettings
+from selfchallenge.reproduce.experiment import Arm, Experiment, Scale, Stage
+from selfchallenge.settings import overlay, preset
+
+BENCHMARKS = {
+    "calculation": "m3tooleval",
+    "web": "m3tooleval",
+    "retail": "tau-bench",
+    "airline": "tau-bench",
+}
+"""What the paper tests each environment on."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an experiment.
+
+    Attributes:
+        arm: name of its arm.
+        environment: where it happens.
+        seed: of the run.
+        folder: its run directory.
+        stages: what it goes through.
+        settings: of the run.
+        needs: run directories of the cells that it builds on.
+        data: folder of the benchmark that it is tested on; None: our held-out tasks.
+        user_model: who tells the tasks of tau-bench; empty: a script.
+    """
+
+    arm: str
+    environment: str
+    seed: int
+    folder: Path
+    stages: tuple[Stage, ...]
+    settings: RunSettings
+    needs: tuple[Path, ...]
+    data: Path | None = None
+    user_model: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in lists."""
+        return f"{self.arm}, {self.environment}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks for beside the experiment and its scale.
+
+    Attributes:
+        out: folder of the experiment.
+        seeds: trainings of each arm; 0: as many as the scale says.
+        oracle: file of hand-written tasks; None: arms that need it are left out.
+        changes: settings of every run, over all others.
+        data: folder with the benchmarks' data, a folder each; None: test on our held-out tasks.
+        user_model: who tells tau-bench's tasks; empty: a script.
+    """
+
+    out: Path
+    seeds: int = 0
+    oracle: Path | None = None
+    changes: Mapping[str, Any] | None = None
+    data: Path | None = None
+    user_model: str = ""
+
+
+def plan(experiment: Experiment, scale_name: str, scale: Scale, asked: Asked) -> list[Cell]:
+    """All cells, each after those that it builds on.
+
+    Raises:
+        UsageError: a setting that the user changes does not exist or contradicts another.
+    """
+    return list(_Planner(experiment, scale_name, scale, asked).cells())
+
+
+def benchmark_of(environment: str) -> str:
+    """The benchmark that the paper tests an environment on.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if environment not in BENCHMARKS:
+        fix = "leave --data out: the held-out tasks are tested on"
+        raise UsageError(f"no benchmark tests {environment}", where="--data", fix=fix)
+    return BENCHMARKS[environment]
+
+
+def environments_of(experiment: Experiment, scale: Scale) -> tuple[str, ...]:
+    """Where an experiment happens at a scale."""
+    return scale.environments[: len(experiment.environments)] or experiment.environments
+
+
+def left_out(experiment: Experiment, asked: Asked) -> list[Arm]:
+    """Arms that need a file of hand-written tasks, when none was named."""
+    return [arm for arm in experiment.arms if arm.needs_oracle and asked.oracle is None]
+
+
+@dataclass(frozen=True)
+class _Planner:
+    experiment: Experiment
+    scale_name: str
+    scale: Scale
+    asked: Asked
+
+    def cells(self) -> Iterator[Cell]:
+        out = left_out(self.experiment, self.asked)
+        places = environments_of(self.experiment, self.scale)
+        for arm in self.experiment.arms:
+            if arm in out:
+                continue
+            seeds = 1 if arm.once else self.asked.seeds or self.scale.seeds
+            for environment in places[:1] if arm.joint else places:
+                for seed in range(seeds):
+                    yield self._cell(arm, environment, seed)
+
+    def _cell(self, arm: Arm, environment: str, seed: int) -> Cell:
+        needs: list[Path] = []
+        settings = preset(self.scale.preset)
+        own = (self.scale.settings, arm.settings, arm.at.get(self.scale_name, {}))
+        for changes in own:
+            resolved = self._resolved(changes, environment, seed, needs)
+            settings = overlay(settings, resolved, where=f"arm {arm.name}")
+        settings = overlay(settings, dict(self.asked.changes or {}), where="--set")
+        settings = overlay(settings, {"seed": seed}, where="--seeds")
+        settings.check()
+        folder = self._folder(arm, environment, seed)
+        data = self.asked.data
+        return Cell(
+            arm.name,
+            environment,
+            seed,
+            folder,
+            arm.stages,
+            settings,
+            tuple(needs),
+            None if data is None else data.absolute() / benchmark_of(environment),
+            self.asked.user_model,
+        )
+
+    def _resolved(self, value: Any, environment: str, seed: int, needs: list[Path]) -> Any:
+        """A value of the files with its names and references resolved; `needs` takes the latter."""
+        if isinstance(value, Mapping):
+            return {k: self._resolved(v, environment, seed, needs) for k, v in value.items()}
+        if isinstance(value, list):
+            found = [self._resolved(item, environment, seed, needs) for item in value]
+            return [one for item in found for one in (item if isinstance(item, list) else [item])]
+        if not isinstance(value, str):
+            return value
+        if value == "$oracle":
+            return str(Path(self.asked.oracle or "").absolute())
+        if value.startswith("$"):
+            value = self.scale.names[value[1:]]
+        return self._reference(value, environment, seed, needs) if value[:1] == "@" else value
+
+    def _reference(
+        self, value: str, environment: str, seed: int, needs: list[Path]
+    ) -> str | list[str]:
+        name, _, part = value[1:].partition(":")
+        name, everywhere, _ = name.partition("/*")
+        arm = next(one for one in self.experiment.arms if one.name == name)
+        places = environments_of(self.experiment, self.scale)
+        chosen = places if everywhere else places[:1] if arm.joint else (environment,)
+        folders = [self._folder(arm, place, 0 if arm.once else seed) for place in chosen]
+        needs += folders
+        paths = [str(folder / part) if part else str(folder) for folder in folders]
+        return paths if everywhere else paths[0]
+
+    def _folder(self, arm: Arm, environment: str, seed: int) -> Path:
+        slug = re.sub(r"\W+", "-", arm.name.lower()).strip("-")
+        return self.asked.out.absolute() / "cells" / environment / slug / f"seed-{seed}"
+
+
+def check_oracle(asked: Asked) -> None:
+    """Make sure that the file of hand-written tasks is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if asked.oracle is not None and not asked.oracle.is_file():
+        raise UsageError("no such file", where=str(asked.oracle), fix="give a file of tasks")

@@ -1,0 +1,75 @@
+"""Repeats an experiment: runs the cells that are owed, then writes the table or the figure.
+
+`OUT` holds `cells/`, a run directory for each, and at the end `NAME.md`, `NAME.json` and, for a
+figure, `NAME.svg`. The same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selfchallenge import __version__
+from selfchallenge.errors import UsageError
+from selfchallenge.progress import Watch
+from selfchallenge.reproduce.cells import run_cells
+from selfchallenge.reproduce.experiment import read_experiment, read_scale
+from selfchallenge.reproduce.plan import Asked, check_oracle, plan
+from selfchallenge.reproduce.plots import draw
+from selfchallenge.reproduce.result import rows
+from selfchallenge.reproduce.tell import conditions, plan_of, result_text
+from selfchallenge.runs.store import replace_file
+
+
+def foresee(name: str, scale_name: str, asked: Asked) -> dict[str, Any]:
+    """The cells of an experiment with estimated tokens and hours; nothing is run or written.
+
+    Raises:
+        UsageError: no such experiment, scale or setting.
+    """
+    experiment, scale = read_experiment(name), read_scale(scale_name)
+    check_oracle(asked)
+    cells = plan(experiment, scale_name, scale, asked)
+    return plan_of(experiment, scale, asked, cells)
+
+
+def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, Any]:
+    """Run what is owed of an experiment and write its result; what `NAME.json` holds.
+
+    Raises:
+        UsageError: no such experiment, scale, setting or data, or `asked.out` holds cells that
+            were run with other settings.
+        SelfChallengeError: a cell could not go on; what was done is kept.
+    """
+    experiment, scale = read_experiment(name), read_scale(scale_name)
+    check_oracle(asked)
+    if scale.benchmarks and asked.data is None:
+        raise UsageError(
+            "the paper's setting is tested on the benchmarks, whose data has to be named",
+            where=f"--scale {scale_name}",
+            fix="selfchallenge data get m3tooleval --to DATA/m3tooleval, and tau-bench alike; "
+            "then --data DATA",
+        )
+    cells = plan(experiment, scale_name, scale, asked)
+    run_cells(cells, watch)
+    told = rows(experiment, scale, asked, cells)
+    found = {
+        "experiment": name,
+        "title": experiment.title,
+        "note": experiment.note,
+        "scale": scale_name,
+        "tests": "held-out" if asked.data is None else "benchmarks",
+        "conditions": conditions(scale_name, scale, asked),
+        "version": __version__,
+        "rows": told,
+    }
+    _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
+    _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), told))
+    if figure := draw(experiment, scale_name, told):
+        _write(asked.out / f"{name}.svg", figure)
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    replace_file(file, text.encode())

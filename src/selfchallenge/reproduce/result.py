@@ -1,0 +1,197 @@
+"""What the cells of an experiment came to: one row for every arm and environment.
+
+Scores are those of the test tasks, by their verifiers. Trials and seeds of one task are not
+independent of each other, so the interval of a score is that over tasks, each with its mean over
+seeds; the scores of the single seeds stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from selfchallenge.evaluation.beside import outcomes_of
+from selfchallenge.evaluation.metrics import (
+    Interval,
+    Outcomes,
+    bootstrap,
+    paired,
+    pass_at_k,
+    proportion_interval,
+    wilson,
+)
+from selfchallenge.reproduce.cells import state_of
+from selfchallenge.reproduce.experiment import Arm, Experiment, Scale
+from selfchallenge.reproduce.plan import Asked, Cell, environments_of, left_out
+from selfchallenge.runs.store import RunFiles
+from selfchallenge.task import CodeAsTask
+
+AVERAGE = "average"
+SCORES = {"pass@1": 1, "pass@4": 4}
+"""Scores on test tasks, by how many trials they look at."""
+COUNTS = ("tokens", "length")
+"""Measures that are no shares."""
+
+Row = dict[str, Any]
+
+
+def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cell]) -> list[Row]:
+    """The rows of the result, the average over environments behind each arm that has several.
+
+    Each has `arm`, `environment`, `state`, `measures` (`value`, `ci95`, `n`, `seeds`; shares
+    between 0 and 1), `paper` (values alike), and `paired` against the baseline.
+    """
+    found: list[Row] = []
+    places = environments_of(experiment, scale)
+    out = left_out(experiment, asked)
+    rates: dict[tuple[str, str], dict[str, float]] = {}
+    for arm in (arm for arm in experiment.arms if arm.shown):
+        own: list[Row] = []
+        for environment in places:
+            mine = [c for c in cells if (c.arm, c.environment) == (arm.name, environment)]
+            row = _row(arm, environment, mine, left=arm in out)
+            row["measures"] = _measures(experiment, mine)
+            if "pass@1" in row["measures"]:
+                rates[arm.name, environment] = _rates(_done(mine), 1)
+            first = rates.get((experiment.baseline, environment))
+            if first and arm.name != experiment.baseline and (arm.name, environment) in rates:
+                row["paired"] = paired(first, rates[arm.name, environment]).to_json()
+            own.append(row)
+        found += own
+        if len(places) > 1:
+            # The paper's averages are over its own environments.
+            paper = _paper(arm, AVERAGE) if places == experiment.environments else {}
+            found.append(_average(arm, own) | {"paper": paper})
+    return found
+
+
+def _row(arm: Arm, environment: str, cells: Sequence[Cell], *, left: bool) -> Row:
+    return {
+        "arm": arm.name,
+        "environment": environment,
+        "state": "left out: it needs --oracle-tasks FILE" if left else _state(cells),
+        "paper": _paper(arm, environment),
+    }
+
+
+def _state(cells: Sequence[Cell]) -> str:
+    """`done`, `owed`, or what failed, and in how many of the seeds when not in all."""
+    states = [state_of(cell) for cell in cells]
+    if any(state not in ("done", "failed") for state, _ in states):
+        return "owed"
+    reasons = [why for state, why in states if state == "failed"]
+    if not reasons:
+        return "done"
+    some = f" in {len(reasons)} of {len(cells)} seeds" if len(reasons) < len(cells) else ""
+    return f"failed{some}: {reasons[0]}"
+
+
+def _done(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if state_of(cell)[0] == "done"]
+
+
+def _paper(arm: Arm, environment: str) -> dict[str, float]:
+    told = arm.paper.get(environment, {})
+    return {name: v if name in COUNTS else round(v / 100, 4) for name, v in told.items()}
+
+
+def _measures(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Scores of the seeds that came to one; what is told of tasks also where none was accepted."""
+    found: dict[str, Any] = {}
+    tested = [cell for cell in _done(cells) if {"before", "after"} & {*cell.stages}]
+    ended = [cell for cell in cells if state_of(cell)[0] in ("done", "failed")]
+    wrote = [c for c in ended if "challenge" in c.stages and (c.folder / "run.json").exists()]
+    for name in experiment.measures:
+        if name in SCORES and tested:
+            found |= _score(tested, name)
+        elif name in ("yield", "tokens", "length") and wrote:
+            found |= _of_tasks(wrote, name)
+    return found
+
+
+# -- scores on test tasks --------------------------------------------------------------------------
+
+
+def _outcomes(cell: Cell) -> Outcomes:
+    benchmark = cell.folder / "benchmark"
+    return outcomes_of(benchmark if benchmark.is_dir() else cell.folder)
+
+
+def _rates(cells: Sequence[Cell], k: int) -> dict[str, float]:
+    """For each task the mean of its pass@k over seeds; empty where a task has fewer trials."""
+    seeds = [_outcomes(cell) for cell in cells]
+    if any(len(passed) < k for outcomes in seeds for passed in outcomes.values()):
+        return {}
+    return {
+        task: fmean(pass_at_k(len(o[task]), sum(o[task]), k) for o in seeds) for task in seeds[0]
+    }
+
+
+def _score(cells: Sequence[Cell], name: str) -> dict[str, Any]:
+    rates = list(_rates(cells, SCORES[name]).values())
+    if not rates:
+        return {}
+    seeds = [fmean(_rates([cell], SCORES[name]).values()) for cell in cells]
+    return {name: _figure(fmean(rates), proportion_interval(rates), len(rates), seeds)}
+
+
+def _average(arm: Arm, own: Sequence[Row]) -> Row:
+    """The mean over environments, where all are there; its interval adds theirs in quadrature."""
+    shared = set.intersection(*({*row["measures"]} for row in own))
+    measures = {}
+    for name in (name for name in SCORES if name in shared):
+        parts = [row["measures"][name] for row in own]
+        value = fmean(part["value"] for part in parts)
+        low, high = (
+            math.hypot(*(part["value"] - part["ci95"][end] for part in parts)) / len(parts)
+            for end in (0, 1)
+        )
+        ends = max(0.0, value - low), min(1.0, value + high)
+        seeds = [fmean(found) for found in zip(*(part["seeds"] for part in parts), strict=False)]
+        measures[name] = _figure(value, ends, sum(part["n"] for part in parts), seeds)
+    state = next((row["state"] for row in own if row["state"] != "done"), "done")
+    return {
+        "arm": arm.name,
+        "environment": AVERAGE,
+        "state": state,
+        "measures": measures,
+    }
+
+
+# -- the tasks themselves --------------------------------------------------------------------------
+
+
+def _of_tasks(cells: Sequence[Cell], name: str) -> dict[str, Any]:
+    summaries = [RunFiles(cell.folder).read_json("summary.json") for cell in cells]
+    accepted = sum(one["tasks"]["accepted"] for one in summaries)
+    if name == "yield":
+        written = sum(one["tasks"]["attempted"] for one in summaries)
+        share = accepted / written if written else 0.0
+        return {name: _figure(share, wilson(accepted, written), written, [])}
+    if not accepted:
+        return {}
+    if name == "tokens":
+        spent = sum(one["stages"]["challenge"]["tokens"] for one in summaries)
+        return {name: {"value": round(spent / accepted, 1), "n": accepted}}
+    lines = [length(task) for cell in cells for task in _tasks(cell.folder)]
+    spread = {str(n): count for n, count in sorted(Counter(lines).items())}
+    return {name: _figure(fmean(lines), bootstrap(lines), len(lines), []) | {"spread": spread}}
+
+
+def length(task: CodeAsTask) -> int:
+    """Difficulty as the paper measures it: lines of the solution, empty ones and comments apart."""
+    lines = (line.strip() for line in task.solution.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def _tasks(folder: Path) -> list[CodeAsTask]:
+    return RunFiles(folder).read("tasks.jsonl", CodeAsTask)
+
+
+def _figure(value: float, ends: Interval, n: int, seeds: Sequence[float]) -> dict[str, Any]:
+    found: Mapping[str, Any] = {"value": value, "ci95": list(ends), "n": n, "seeds": list(seeds)}
+    return {**found, "value": round(value, 4), "ci95": [round(end, 4) for end in ends]}

@@ -1,0 +1,156 @@
+"""Tells of an experiment: the plan with its estimate, and the result as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from selfchallenge.reproduce.cells import state_of
+from selfchallenge.reproduce.estimate import estimate, work_of
+from selfchallenge.reproduce.experiment import Experiment, Scale
+from selfchallenge.reproduce.plan import Asked, Cell, left_out
+from selfchallenge.reproduce.result import COUNTS, Row
+
+
+def plan_of(
+    experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cell]
+) -> dict[str, Any]:
+    """The cells with what each will cost, the sum of those that are owed, and what it rests on."""
+    listed, owed = [], []
+    for cell in cells:
+        work, (state, _) = work_of(cell, cells, scale), state_of(cell)
+        owed += work if state in ("owed", "begun") else []
+        cost = estimate(work, scale.basis)
+        listed.append({"cell": cell.name, "state": state, "stages": list(cell.stages), **_of(cost)})
+    return {
+        "title": experiment.title,
+        "cells": listed,
+        "left_out": [arm.name for arm in left_out(experiment, asked)],
+        "owed": _of(estimate(owed, scale.basis)),
+        "rests_on": scale.basis.model_dump(mode="json"),
+    }
+
+
+def _of(cost: Any) -> dict[str, Any]:
+    return {
+        "tokens": {
+            "read": round(cost.read),
+            "sampled": round(cost.written),
+            "trained": round(cost.trained),
+        },
+        "hours": {name: float(f"{hours:.3g}") for name, hours in cost.hours.items()},
+    }
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """The plan for a reader."""
+    devices = plan["rests_on"]["devices"]
+    lines = [plan["title"], ""]
+    head = ["cell", "state", "stages", "read", "sampled", "trained", *_columns(devices)]
+    lines += [_line(head), _line(["---"] * len(head))]
+    for cell in [*plan["cells"], {"cell": "all that is owed", **plan["owed"]}]:
+        tokens = [f"{cell['tokens'][name]:,}" for name in ("read", "sampled", "trained")]
+        hours = [f"{hours:g}" for hours in cell["hours"].values()]
+        stages = " ".join(cell.get("stages", ()))
+        lines.append(_line([cell["cell"], cell.get("state", ""), stages, *tokens, *hours]))
+    lines += ["", "Tokens and hours are estimates. They rest on:"]
+    lines.append(f"- {plan['rests_on']['source']}")
+    lines += [f"- {name}: {device['name']}" for name, device in _devices(devices)]
+    lines += [f"- {name}: {plan['rests_on'][name]}" for name in _ASSUMED]
+    lines += [f"left out, needs --oracle-tasks FILE: {name}" for name in plan["left_out"]]
+    return "\n".join(lines)
+
+
+_ASSUMED = (
+    "student",
+    "teacher",
+    "accepted",
+    "teacher_accepted",
+    "solved",
+    "candidate_read",
+    "candidate_written",
+    "attempt_read",
+    "attempt_written",
+)
+
+
+def _columns(devices: Sequence[dict[str, Any]]) -> list[str]:
+    return [name for name, _ in _devices(devices)]
+
+
+def _devices(devices: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Devices under the heading of their column; the first is a GPU."""
+    for number, device in enumerate(devices):
+        yield ("hours on two cores" if number else "GPU-hours"), device
+
+
+def conditions(scale_name: str, scale: Scale, asked: Asked) -> str:
+    """How ours was measured, and in what it differs from the paper."""
+    models = f"{scale.names['student']}, teacher {scale.names['teacher']}"
+    if asked.data is None:
+        tests = (
+            "our held-out tasks, and not the benchmarks of the paper's numbers: compare arms with "
+            "arms, not ours with the paper's"
+        )
+    else:
+        user = asked.user_model or "a script"
+        tests = f"the benchmarks of the paper; the user of tau-bench is {user}"
+    return f"Scale {scale_name}: {models}. {scale.note} Tested on {tests}."
+
+
+def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
+    """The result as Markdown: ours with its interval, the paper's number, and how both came."""
+    measures = experiment.measures
+    head = ["arm", "environment", *(c for m in measures for c in (m, f"paper's {m}"))]
+    if experiment.baseline:
+        head.append(f"Pass@1 less {experiment.baseline}")
+    lines = [f"# {experiment.title}", "", experiment.note, "", how, ""]
+    lines += [_line(head), _line(["---"] * len(head))]
+    for row in rows:
+        cells = [row["arm"], row["environment"]]
+        for measure in measures:
+            cells += [_ours(row, measure), _theirs(row, measure)]
+        if experiment.baseline:
+            cells.append(_difference(row.get("paired")))
+        lines.append(_line(cells))
+    lines += ["", _EXPLAINED]
+    return "\n".join(lines) + "\n"
+
+
+_EXPLAINED = (
+    "Shares in %, with 95 % intervals over test tasks (each with its mean over seeds), and the "
+    "scores of the single seeds. An average's interval adds those of its environments in "
+    "quadrature. Differences are paired by task. The paper gives no intervals."
+)
+
+
+def _ours(row: Row, measure: str) -> str:
+    found = row["measures"].get(measure)
+    if found is None:
+        return "" if row["state"] == "done" else row["state"]
+    if measure in COUNTS:
+        ends = f" ({found['ci95'][0]:.1f} to {found['ci95'][1]:.1f})" if "ci95" in found else ""
+        return f"{found['value']:.1f}{ends}"
+    low, high = (100 * end for end in found["ci95"])
+    text = f"{100 * found['value']:.1f} ({low:.1f} to {high:.1f}; n = {found['n']})"
+    if len(found["seeds"]) > 1:
+        text += f"; seeds {', '.join(f'{100 * one:.1f}' for one in found['seeds'])}"
+    return text if row["state"] == "done" else f"{text}; {row['state']}"
+
+
+def _theirs(row: Row, measure: str) -> str:
+    value = row["paper"].get(measure)
+    if value is None:
+        return ""
+    return f"{value:.1f}" if measure in COUNTS else f"{100 * value:.1f}"
+
+
+def _difference(found: dict[str, Any] | None) -> str:
+    if not found:
+        return ""
+    low, high = (100 * end for end in found["ci95"])
+    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

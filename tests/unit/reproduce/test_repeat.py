@@ -1,0 +1,257 @@
+"""An experiment end to end on scripted models: run, stopped, resumed, told and drawn."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from selfchallenge.errors import ModelError, StageError, UsageError
+from selfchallenge.evaluation.metrics import proportion_interval
+from selfchallenge.progress import Silent
+from selfchallenge.reproduce import cells as running
+from selfchallenge.reproduce.cells import run_cells, state_of
+from selfchallenge.reproduce.experiment import Experiment, read_experiment, read_scale
+from selfchallenge.reproduce.plan import Asked, plan
+from selfchallenge.reproduce.plots import draw
+from selfchallenge.reproduce.repeat import repeat
+from selfchallenge.reproduce.result import rows
+from selfchallenge.reproduce.tell import result_text
+from selfchallenge.task import CodeAsTask
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.timeout(900)  # an experiment is many runs
+
+NAME = "table3"
+BENCHMARKS = Path(__file__).parents[4] / "shared/benchmarks"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The filter ablation at its tiniest, run to the end."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return out, repeat(NAME, "tiny", Asked(out), Silent())
+
+
+def by_arm(found):
+    return {row["arm"]: row for row in found["rows"]}
+
+
+def test_every_arm_is_run_and_measured(whole):
+    _, found = whole
+    arms = by_arm(found)
+    assert list(arms) == ["zero-shot", "PAE", "no filter", "SCA"]
+    assert {row["state"] for row in arms.values()} == {"done"}
+    for row in arms.values():
+        low, high = row["measures"]["pass@1"]["ci95"]
+        assert low <= row["measures"]["pass@1"]["value"] <= high
+    assert all("paired" in row for name, row in arms.items() if name != "zero-shot")
+
+
+def test_the_table_is_written_in_words_and_in_json(whole):
+    out, found = whole
+    assert json.loads((out / "table3.json").read_text()) == found
+    text = (out / "table3.md").read_text()
+    assert found["title"] in text
+    assert "paper's pass@1" in text
+    assert "the scores mean nothing" in text
+    assert "our held-out tasks" in text
+    assert not (out / "table3.svg").exists()
+
+
+def test_a_finished_experiment_repeats_nothing(whole, monkeypatch):
+    out, found = whole
+
+    def never(*_, **__):
+        raise AssertionError("a finished cell was run again")
+
+    monkeypatch.setattr(running, "open_loop", never)
+    assert repeat(NAME, "tiny", Asked(out), Silent()) == found
+
+
+def test_other_settings_are_refused_where_cells_were_run(whole):
+    out, _ = whole
+    with pytest.raises(UsageError, match="other settings"):
+        repeat(NAME, "tiny", Asked(out, changes={"rollouts": 9}), Silent())
+
+
+def test_shared_tasks_and_attempts_are_made_once(whole):
+    out, _ = whole
+    folders = {path.parent.parent.name for path in (out / "cells").rglob("episodes.jsonl")}
+    assert folders == {"own-attempts-pae", "own-attempts-sca", "own-attempts-no-filter"}
+
+
+def test_a_stopped_experiment_goes_on_where_it_was(tmp_path, monkeypatch):
+    asked, made = Asked(tmp_path), []
+    original = running._go_through
+
+    def stopping(loop, stage):
+        made.append(stage)
+        if len(made) == 3:
+            raise ModelError("the server is gone")
+        original(loop, stage)
+
+    monkeypatch.setattr(running, "_go_through", stopping)
+    with pytest.raises(ModelError):
+        repeat("table2", "tiny", asked, Silent())
+    cells = plan(read_experiment("table2"), "tiny", read_scale("tiny"), asked)
+    assert [state_of(cell)[0] for cell in cells[:4]] == ["done", "done", "begun", "owed"]
+    found = repeat("table2", "tiny", asked, Silent())
+    assert len(made) == len(cells) + 1
+    shown = by_arm(found)
+    assert shown["PAE"]["measures"]["yield"]["value"] == 1.0
+    assert 0 < shown["the full gate"]["measures"]["yield"]["value"] <= 1.0
+    assert shown["the full gate"]["paper"] == {}
+
+
+def test_an_empty_stage_is_a_result_and_the_others_go_on(tmp_path):
+    # Nobody's silence is rewarded: PAE has nothing to learn from, the other arms have.
+    asked = Asked(tmp_path, changes={"judge_model": "scripted:silent", "tasks": 1, "rollouts": 2})
+    found = by_arm(repeat(NAME, "tiny", asked, Silent()))
+    assert found["PAE"]["state"].startswith("failed: none of the")
+    assert found["PAE"]["measures"] == {}
+    assert found["SCA"]["state"] == "done"
+    text = (tmp_path / "table3.md").read_text()
+    assert "failed: none of the" in text
+
+
+def test_what_builds_on_a_failure_is_left_out_and_says_so(tmp_path):
+    asked = Asked(tmp_path, changes={"challenger_model": "scripted:silent"})
+    found = by_arm(repeat(NAME, "tiny", asked, Silent()))
+    assert "builds on own-attempts-sca" in found["SCA"]["state"]
+    assert found["zero-shot"]["state"] == "done"
+
+
+def test_the_paper_s_scale_asks_for_the_benchmarks(tmp_path):
+    with pytest.raises(UsageError, match="benchmarks") as error:
+        repeat("figure3", "paper", Asked(tmp_path), Silent())
+    assert "data get m3tooleval" in error.value.fix
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_benchmark_s_data_must_be_there(tmp_path):
+    with pytest.raises(UsageError, match="the data of m3tooleval is not there"):
+        repeat("figure3", "small", Asked(tmp_path / "out", data=tmp_path), Silent())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks' data is not here")
+@pytest.mark.parametrize(("environment", "tasks"), [("calculation", 48), ("airline", 30)])
+def test_with_the_benchmarks_data_they_are_what_is_tested_on(tmp_path, environment, tasks):
+    changes = {"model": "scripted:oracle", "challenger_model": "scripted:challenger", "trials": 1}
+    asked = Asked(tmp_path, seeds=1, changes=changes, data=BENCHMARKS)
+    experiment, scale = read_experiment("table1"), read_scale("small")
+    cells = plan(experiment, "small", scale, asked)
+    chosen = [c for c in cells if (c.arm, c.environment) == ("zero-shot", environment)]
+    run_cells(chosen, Silent())
+    (found,) = [
+        one
+        for one in rows(experiment, scale, asked, cells)
+        if (one["arm"], one["environment"]) == ("zero-shot", environment)
+    ]
+    assert found["measures"]["pass@1"]["n"] == tasks
+    assert found["measures"]["pass@1"]["value"] == 1.0
+    assert not (chosen[0].folder / "scores.jsonl").exists()
+    run_cells(chosen, Silent())
+
+
+def test_a_gate_that_lets_nothing_through_has_a_yield_of_nothing(tmp_path, monkeypatch):
+    original = running._go_through
+
+    def nothing(loop, stage):
+        if loop.settings.gate == "full":
+            raise StageError("no candidate was accepted")
+        original(loop, stage)
+
+    monkeypatch.setattr(running, "_go_through", nothing)
+    found = by_arm(repeat("table2", "tiny", Asked(tmp_path), Silent()))
+    row = found["the full gate"]
+    assert row["state"] == "failed: no candidate was accepted"
+    assert row["measures"]["yield"]["value"] == 0.0
+    assert found["verifier"]["measures"]["yield"]["value"] > 0
+
+
+def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
+    asked = Asked(tmp_path, seeds=2)
+    experiment, scale = read_experiment(NAME), read_scale("tiny")
+    cells = plan(experiment, "tiny", scale, asked)
+    zero = [cell for cell in cells if cell.arm == "zero-shot"]
+    run_cells(zero, Silent())
+    note = json.loads((zero[1].folder / "cell.json").read_text())
+    (zero[1].folder / "cell.json").write_text(json.dumps(note | {"failed": "the loss is NaN"}))
+    row = rows(experiment, scale, asked, cells)[0]
+    assert row["state"] == "failed in 1 of 2 seeds: the loss is NaN"
+    assert len(row["measures"]["pass@1"]["seeds"]) == 1
+    assert row["state"] in result_text(experiment, "", [row])
+
+
+# -- telling and drawing, without running anything
+
+
+def figure(value, seeds=(), n=10, **more):
+    ends = list(proportion_interval([value] * n)) if 0 < value < 1 else [0.0, 0.3]
+    return {"value": value, "ci95": ends, "n": n, "seeds": list(seeds), **more}
+
+
+def row(arm, **measures):
+    return {
+        "arm": arm, "environment": "calculation", "state": "done", "measures": measures,
+        "paper": {"pass@1": 0.203},
+    }  # fmt: skip
+
+
+def test_a_row_holds_ours_the_paper_s_and_the_seeds():
+    experiment = read_experiment("figure3")
+    found = row("zero-shot", **{"pass@1": figure(0.25, (0.2, 0.3))})
+    text = result_text(experiment, "small", [found])
+    assert re.search(r"\| zero-shot \| calculation \| 25\.0 \(.*seeds 20\.0, 30\.0 \| 20\.3 ", text)
+
+
+@pytest.mark.parametrize("name", ["figure3", "figure4", "figure5", "figure6", "figure7"])
+def test_every_figure_is_drawn_also_before_anything_was_measured(name):
+    experiment = read_experiment(name)
+    drawn = [row(arm.name) for arm in experiment.arms if arm.shown]
+    for found in (drawn, [one | {"measures": measured(i)} for i, one in enumerate(drawn)]):
+        svg = draw(experiment, "small", found)
+        assert svg.startswith("<svg")
+        assert svg.count("<svg") == svg.count("</svg>") == 1
+        assert "nan" not in svg
+
+
+def measured(number):
+    spread = {"1": 3, "4": number + 1}
+    return {"pass@1": figure(0.1 * (number % 9)), "length": figure(0.5, spread=spread)}
+
+
+def test_hostile_names_are_escaped():
+    experiment = read_experiment("figure3").model_copy(update={"title": "<script>"})
+    assert isinstance(experiment, Experiment)
+    assert "<script>" not in draw(experiment, "small", [row("<b>", **{"pass@1": figure(0.2)})])
+
+
+def test_averages_over_other_environments_have_no_number_of_the_paper(tmp_path):
+    experiment, scale = read_experiment("table4"), read_scale("tiny")
+    asked = Asked(tmp_path)
+    found = rows(experiment, scale, asked, plan(experiment, "tiny", scale, asked))
+    averages = [one for one in found if one["environment"] == "average"]
+    assert [one["paper"] for one in averages] == [{}] * 3
+
+
+def test_averages_need_every_environment(tmp_path):
+    experiment, scale = read_experiment("table1"), read_scale("small")
+    asked = Asked(tmp_path)
+    found = rows(experiment, scale, asked, plan(experiment, "small", scale, asked))
+    averages = [one for one in found if one["environment"] == "average"]
+    assert len(averages) == 6
+    assert all(one["state"] == "owed" and one["measures"] == {} for one in averages)
+    assert averages[0]["paper"] == {"pass@1": 0.12, "pass@4": 0.279}
+
+
+def test_difficulty_is_the_lines_of_a_solution():
+    from selfchallenge.reproduce.result import length
+
+    task = CodeAsTask(
+        environment="library", instruction="x", verifier="v",
+        solution="a = 1\n\n# a note\nanswer = a\n", failures=("1", "2", "3"),
+    )  # fmt: skip
+    assert length(task) == 2
