@@ -23,6 +23,9 @@ from selfchallenge.task import Path
 SPLIT_DEPTH = 2
 """The state and its tables are split, so that a piece is a record."""
 
+SENT_DEPTH = 1
+"""What is sent stands within a reply."""
+
 _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 
@@ -118,7 +121,7 @@ class Comparison:
             )
         if isinstance(before, _Piece) and self._unchanged(before, now, path):
             return before.encoded
-        return wire.encode(plain(now, path=path, objects=True))
+        return wire.encode(plain(now, path=path, objects=True), len(path) + SENT_DEPTH)
 
     def _unchanged(self, before: _Node, now: Any, path: Path) -> bool:
         """Whether the bytes say that nothing changed; False when they cannot tell."""
@@ -138,7 +141,7 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
     value = plain(state, path=path, objects=True)
-    text, encoded = wire.canonical(value), wire.encode(value)
+    text, encoded = wire.canonical(value), wire.encode(value, len(path) + SENT_DEPTH)
     return _Piece(
         value,
         written if _tells_all(state) else None,

@@ -26,7 +26,7 @@ from selfchallenge.environments.base import Environment, describe_tools
 from selfchallenge.environments.loading import Origin, load_origin
 from selfchallenge.errors import SelfChallengeError, ToolError
 from selfchallenge.sandbox import wire
-from selfchallenge.sandbox.ledger import Comparison, Ledger
+from selfchallenge.sandbox.ledger import SENT_DEPTH, Comparison, Ledger
 from selfchallenge.sandbox.state import NotPlainError, plain
 from selfchallenge.sandbox.zygote import Become, Nursery, RefusedError
 
@@ -104,7 +104,7 @@ class Server:
         try:
             found = getattr(self, f"_op_{request['op']}")(request, fds)
             # A state comes encoded: most of its records were so before the session began.
-            data = found if isinstance(found, bytes) else wire.encode(found)
+            data = found if isinstance(found, bytes) else wire.encode(found, SENT_DEPTH)
             wire.send_encoded(self._control, b'{"value":%b}' % data)
         except Exception as error:  # noqa: BLE001 - the user's snapshot() may raise anything
             wire.send_frame(self._control, {"error": f"{type(error).__name__}: {_message(error)}"})

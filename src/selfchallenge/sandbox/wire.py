@@ -48,13 +48,17 @@ class WireError(ValueError):
     """A value cannot cross, or what came in is no well-formed frame."""
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, depth: int = 0) -> bytes:
     """`value` as tagged JSON.
+
+    Args:
+        value: plain data.
+        depth: how deep in the whole it will stand.
 
     Raises:
         WireError: it holds something that is not plain data, or is nested too deeply.
     """
-    return _dump(_tagged(value, 0, _in_order))
+    return _dump(_tagged(value, depth, _in_order))
 
 
 def canonical(value: Any) -> bytes:
