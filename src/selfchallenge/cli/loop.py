@@ -94,22 +94,17 @@ def run(
     )
     folder, means = out or _default_folder(env), means_of(engine, report_to)
     with watch() as watcher:
+        how: dict[str, Any] = {"data": data, "watch": watcher, "means": means}
         if rounds == 1:
             from selfchallenge.pipeline import run_loop
 
-            found = run_loop(env, folder, settings, data=data, watch=watcher, means=means)
-            _show([(folder, found)], as_json)
+            _show([(folder, run_loop(env, folder, settings, **how))], as_json)
         else:
             from selfchallenge.rounds import run_rounds
 
-            all_found = run_rounds(
-                *(env, folder, settings, rounds, challenger.value),
-                data=data,
-                watch=watcher,
-                means=means,
-            )
+            found = run_rounds(env, folder, settings, rounds, challenger.value, **how)
             folders = [folder / f"round-{number}" for number in range(1, rounds + 1)]
-            _show(list(zip(folders, all_found, strict=True)), as_json)
+            _show(list(zip(folders, found, strict=True)), as_json)
 
 
 def _show(runs: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
