@@ -22,6 +22,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.timeout(900)  # three processes of the whole program, maybe on few cores
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_attempt_and_learn_what_one_does(tmp_path, launcher):
     # A scripted model's tokens are bytes, and there are thousands in each attempt.
@@ -47,7 +48,7 @@ def test_two_processes_attempt_and_learn_what_one_does(tmp_path, launcher):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Curves in trackers: real TensorBoard (and MLflow) where installed, doubles of the others."""
 
 import json
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -45,10 +46,14 @@ def double(request, tmp_path, monkeypatch):
     """The name of a tracker that a double stands for, and the lines it was told."""
     (tmp_path / f"{request.param}.py").write_text(DOUBLE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, request.param, raising=False)
+    real = sys.modules.pop(request.param, None)
     monkeypatch.setenv("DOUBLE_LOG", str(tmp_path / "log"))
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    return request.param, lambda: list(map(json.loads, (tmp_path / "log").read_text().splitlines()))
+    log = tmp_path / "log"
+    yield request.param, lambda: list(map(json.loads, log.read_text().splitlines()))
+    sys.modules.pop(request.param, None)
+    if real is not None:
+        sys.modules[request.param] = real
 
 
 def record(step, **figures):
