@@ -133,7 +133,10 @@ def readable(source: str, calls: Sequence[Call], tools: Sequence[ToolSpec]) -> C
     brackets or a million of numbers would be work without end. The clock and chance are no part of
     the world of an environment: what rests on them is another solution tomorrow.
     """
-    level: list[ast.AST] = [*ast.parse(source).body]
+    try:
+        level: list[ast.AST] = [*ast.parse(source).body]
+    except (RecursionError, MemoryError):  # where it ran, less lay on the stack than here
+        return Check(name="readable", passed=False, evidence="the solution is nested too deeply")
     nodes = depth = 0
     seen: set[str] = set()
     called: set[str] = set()

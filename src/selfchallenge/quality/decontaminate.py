@@ -79,7 +79,7 @@ def solution_keys(source: str) -> set[str]:
     found = {_hash(normalise(source))}
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return found
     calls = sorted(filter(None, map(_plain_call, ast.walk(tree))))
     return found | ({_hash(";".join(calls))} if len(calls) >= CALLS else set())
@@ -91,10 +91,11 @@ def _plain_call(node: ast.AST) -> str | None:
         return None
     given = [*node.args, *(keyword.value for keyword in node.keywords)]
     try:
-        values = [ast.literal_eval(value) for value in given]
-    except ValueError:
+        values = [repr(ast.literal_eval(value)) for value in given]
+    # Not all that looks like one is a value: `{[]: 1}`, or a number too long to be written.
+    except (ValueError, TypeError, MemoryError, RecursionError):
         return None
-    return f"{node.func.id}({', '.join(map(repr, values))})"
+    return f"{node.func.id}({', '.join(values)})"
 
 
 def _hash(text: str) -> str:

@@ -20,6 +20,8 @@ from selfchallenge.episode import Call
 
 SIBLINGS = 2
 """Other values that one literal is exchanged for."""
+MOST_ANSWERS = 4
+"""Texts like the answer that are given instead of it, where the instruction leaves no choice."""
 MOST = 24
 """Mutants of one solution that are run."""
 SCANNED = 20_000
@@ -77,7 +79,7 @@ def mutants(source: str, answer: Any, instruction: str, world: World) -> list[Va
         _literals(tree, instruction, world),
         _repeated(tree, world),
         _added(source, tree, world),
-        _answers(source, answer, world),
+        _answers(source, answer, instruction, world),
     ]
     found: dict[str, Variant] = {}
     # Each is written only when its turn comes: a long source has thousands.
@@ -162,30 +164,11 @@ def stands_in(value: Any, text: str) -> bool:
 
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
-_WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
-_SPELLED = {word: float(number) for number, word in enumerate(_WORDS)} | {
+_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
+_SPELLED = {word: float(number) for number, word in enumerate(_WORDS.split())} | {
     "half": 0.5,
     "quarter": 0.25,
     "twice": 2.0,
@@ -235,6 +218,7 @@ def is_volatile(path: tuple[str, ...], patterns: Sequence[str]) -> bool:
     return False
 
 
+_FREE = re.compile(r"\b(any|either|one of|whichever|some)\b", re.IGNORECASE)
 _ORDER = re.compile(r"\b(first|then|before|after|next|last|order of|finally)\b", re.IGNORECASE)
 
 
@@ -300,13 +284,14 @@ def _added(source: str, tree: ast.Module, world: World) -> Iterator[Variant]:
             yield Variant(f"{extra} as well", f"{source}\ntry: {extra}\nexcept Exception: pass")
 
 
-def _answers(source: str, answer: Any, world: World) -> Iterator[Variant]:
+def _answers(source: str, answer: Any, instruction: str, world: World) -> Iterator[Variant]:
     """The same calls and another answer."""
-    for other in _wrong_answers(answer, world):
+    like = 1 if _FREE.search(instruction) else MOST_ANSWERS
+    for other in _wrong_answers(answer, world, like):
         yield Variant(f"answer {other!r}", f"{source}\nanswer = {other!r}")
 
 
-def _wrong_answers(answer: Any, world: World) -> Iterator[Any]:
+def _wrong_answers(answer: Any, world: World, like: int) -> Iterator[Any]:
     if answer is None or answer == "":
         return
     if isinstance(answer, bool):
@@ -315,7 +300,7 @@ def _wrong_answers(answer: Any, world: World) -> Iterator[Any]:
         yield answer + 1
         yield f"{answer - 1} or {answer} or {answer + 1}"
     elif isinstance(answer, str):
-        yield from world.siblings(answer)[:1]
+        yield from world.siblings(answer)[:like]
         yield f"not {answer}, or {answer}"
     elif isinstance(answer, list | tuple) and answer:
         yield answer[:-1]

@@ -4,8 +4,9 @@ Python has no seccomp in its library, so the filter is classic BPF written here,
 instruction, for x86_64 and aarch64. It is built once in the zygote and installed in every child
 just before the payload is read (design, section 3). What is not listed is refused, not executed:
 what honest code may stumble into gets an errno that Python turns into an exception, what only an
-attack does ends the process. Nothing tells a process its pid: pids are handed out in order, so a
-verifier could count by them which of its runs this one is.
+attack does ends the process. No call tells a process its pid: pids are handed out in order, so a
+verifier could count by them which of its runs this one is. (Where `/proc` is there, at B and C,
+`stat` still tells which pids exist: a filter sees no path.)
 
 Standard library only; loaded by path, without the package.
 """

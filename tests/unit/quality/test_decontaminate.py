@@ -70,3 +70,11 @@ def test_held_out_tasks_of_an_environment_are_held():
     assert held_out_tasks(Library)
     for one in held_out_tasks(Library):
         assert not held.check(one.model_copy(update={"seed": None})).passed
+
+
+@pytest.mark.parametrize(
+    "source", ["f({[]: 1})", "f({[]})", "f(0x" + "f" * 5000 + ")", "-" * 100_000 + "1", "a\0b"]
+)
+def test_source_that_is_no_value_or_no_code_has_keys_too(source):
+    assert solution_keys(source)
+    assert Held.of(["Do it."], ["f(1)\nf(2)"]).solutions.isdisjoint(solution_keys(source))

@@ -138,7 +138,7 @@ SUM = " + ".join(["1"] * 300)
 @pytest.mark.parametrize(
     ("source", "evidence"),
     [
-        ("exec(\"cancel('W1')\")", "hides what it does: exec"),
+        ("exec(\"cancel('W1')\")", "leaves it to chance: exec"),
         ("import builtins\nbuiltins.exec(\"cancel('W1')\")", "builtins"),
         ("from random import choice\ncancel(choice(['W1']))", "random"),
         ("import datetime\ncancel('W1')\nanswer = str(datetime.date.today())", "today"),

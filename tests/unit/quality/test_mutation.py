@@ -51,6 +51,14 @@ def test_only_what_is_run_is_written():
     assert len(equivalents(long, "", (), WORLD)) == MOST
 
 
+def test_every_like_answer_is_given_unless_the_choice_is_free():
+    names = World(frozenset(), frozenset(), values=("Dr. Amal", "Dr. Birch", "Dr. Chen", "Mr. X1"))
+    asked = {one.change for one in mutants("answer = 0", "Dr. Amal", "Who is cheapest?", names)}
+    assert {"answer 'Dr. Birch'", "answer 'Dr. Chen'"} <= asked
+    free = {one.change for one in mutants("answer = 0", "Dr. Amal", "Name any of them.", names)}
+    assert len(free & asked) < len(asked)
+
+
 @given(st.text(alphabet="aW19#._@:- !", max_size=12))
 def test_an_identifier_is_a_word_with_a_digit(text):
     word = re.fullmatch(r"#?[\w.@:-]*\d[\w.@:-]*", text)

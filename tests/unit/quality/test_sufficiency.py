@@ -7,6 +7,7 @@ import pytest
 from selfchallenge.environments.base import Environment, tool
 from selfchallenge.errors import ToolError
 from selfchallenge.quality.gate import check
+from selfchallenge.quality.sufficiency import Reach, sufficient
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import Check, CodeAsTask
 
@@ -158,3 +159,12 @@ def test_what_reading_counts_is_no_frame_by_itself(sandbox):
     assert verdict.frame == (("cards", "c2", "k21"), ("looked",))
     asked = task("How many cards has Max Planck?", "answer = len(cards_of(find('Max Planck')))", "")
     assert check(asked, Bank, sandbox=sandbox, gate="none").frame == ()
+
+
+def test_a_number_that_reading_shows_by_chance_is_not_the_one_that_was_named():
+    shown = Reach()
+    shown.add({"aspirin": 40, "insulin": 6})
+    assert sufficient("Hand out all the insulin.", [6, "insulin"], (), shown).passed
+    found = sufficient("Hand out 8 aspirin.", [6, "aspirin"], (), shown)
+    assert not found.passed
+    assert found.evidence == "the instruction says 8, the solution 6"
