@@ -156,7 +156,8 @@ def test_an_unknown_tracker_is_named():
 
 def test_the_steps_of_a_run_are_told_under_the_names_of_training_json(tmp_path, double):
     name, lines = double
-    asked = overlay(preset("smoke"), {"model": "scripted:half", "algorithm": "grpo", "tasks": 3})
+    few = {"iterations": 2, "tasks": 1, "group": 1}
+    asked = overlay(preset("smoke"), {"algorithm": "ppo", "ppo": few, "tasks": 1})
     means = Means(report_to=(name,))
     with open_loop("library", tmp_path / "run", asked, means=means) as loop:
         loop.challenge()
