@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_nothing_tells_a_verifier_its_pid(
     """Pids are given in order: they would say which of its runs this is."""
     code = f"import os, resource, threading\ndef evaluate(answer): return {expression}"
     assert not sandbox.evaluate(code, 42, session).passed
+
+
+def test_names_of_files_are_seen_everywhere_but_at_a(sandbox: Sandbox, session: Session) -> None:
+    """What is not protected at B and C (docs/how-to/isolation.md): no layer there sees a path."""
+    seen = [path for path in ("/etc/passwd", "/proc/1", "/tmp") if os.path.exists(path)]  # noqa: PTH110
+    code = f"import os\nanswer = [path for path in {seen} if os.path.exists(path)]"
+    assert seen
+    assert sandbox.execute(code, session).answer == ([] if sandbox.isolation == "A" else seen)
 
 
 def test_a_verifier_cannot_reach_the_solution(sandbox: Sandbox, session: Session) -> None:
