@@ -12,6 +12,7 @@ from selfchallenge.sandbox.host import Limits, Sandbox
 
 BWRAP = (
     "bwrap --unshare-all --die-with-parent --clearenv --ro-bind / / --tmpfs /tmp "
+    f"--ro-bind {sys.prefix} {sys.prefix} "  # it may lie in /tmp
     f"--proc /proc --dev /dev {sys.executable}"
 )
 COMMANDS = [
