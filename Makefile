@@ -16,7 +16,7 @@ demo: $(READY)
 
 test: lint
 	@echo "==> tests"
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	@echo "==> format, lint, types, import rules"

@@ -19,7 +19,7 @@ from selfchallenge.environments.loading import load_environment
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.evaluation.benchmarks import Measuring, measure
 from selfchallenge.evaluation.sets import SetOptions, benchmark_set
-from selfchallenge.executor.user import ModelUser, ScriptedUser, User
+from selfchallenge.executor.user import ModelUser, User
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
 from selfchallenge.progress import Watch
@@ -123,8 +123,8 @@ def _measure(cell: Cell, data: Path, watch: Watch) -> None:
     trained = str(cell.folder / "model")
     spec = trained if "after" in cell.stages else settings.model
     with ExitStack() as stack:
-        user: User = ScriptedUser()
-        if cell.user_model:
+        user: User | None = None
+        if cell.user_model and name != "m3tooleval":  # its tasks are read
             user = ModelUser(stack.enter_context(closing(load_model(cell.user_model))))
         sandbox = stack.enter_context(Sandbox(**settings.sandbox()))
         tasks = benchmark_set(name, world, options, user)
