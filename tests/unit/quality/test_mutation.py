@@ -123,7 +123,7 @@ def test_order_does_not_count(state):
 
 
 def test_every_mutant_parses():
-    for code in changes(
-        "for o in ['W1', 'W2']:\n    cancel(o, 'late')\nanswer = 'W1'", "W1"
-    ).values():
-        ast.parse(code)
+    found = changes("for o in ['W1', 'W2']:\n    cancel(o, 'late')\nanswer = 'W1'", "W1")
+    assert len(found) > 3
+    for code in found.values():
+        assert ast.parse(code).body

@@ -271,6 +271,7 @@ def test_another_process_is_kept_out_and_may_look(run):
 def test_closing_twice_is_fine(run):
     run.close()
     run.close()
+    RunDirectory.open(run.path, create=True).close()  # nobody holds it any more
 
 
 @pytest.mark.parametrize("look", [RunFiles.view, RunDirectory.open])
