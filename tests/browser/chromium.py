@@ -83,6 +83,9 @@ class Page:
             self.send("Page.navigate", url=url)
             while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
                 self.events.append(self._receive())
+        # Chromium drops keys and clicks that come before a page's first frame.
+        painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self.send("Runtime.evaluate", expression=f"{painted}.then(() => 0)", awaitPromise=True)
 
     def run(self, expression: str) -> Any:
         """Value of a JavaScript expression in the page."""
