@@ -294,7 +294,8 @@ class Trial:
 
         Args:
             variant: the code.
-            like: whether a state that differs in the order of lists is the same.
+            like: whether it is asked to end as the solution does, where the order of lists does not
+                matter; else it is asked to end otherwise.
         """
         try:
             with self.sandbox.session(self.environment, self.task.seed) as session:
@@ -303,6 +304,8 @@ class Trial:
                     return Tried(variant.change, False, False, "it does not run")
                 answer = done.answer
                 same = self._same(session, answer, reading=variant.reading, like=like)
+                if same != like:  # not what is asked about: its reward does not matter
+                    return Tried(variant.change, same, False, "")
                 judged = judge(self.sandbox, session, self.task, self._reference, answer)
         except SessionError as error:
             return Tried(variant.change, False, False, error.what)

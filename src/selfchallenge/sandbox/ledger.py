@@ -9,7 +9,6 @@ mean equal values of equal types. Every other piece is compared as `changed_path
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +16,17 @@ from marshal import dumps  # what it writes is only compared; nothing here reads
 from typing import Any
 
 from selfchallenge.sandbox import wire
-from selfchallenge.sandbox.state import differences, digest, plain, step
+from selfchallenge.sandbox.state import (
+    SPLIT_DEPTH,
+    differences,
+    digest,
+    digest_of,
+    digest_part,
+    plain,
+    splits,
+    step,
+)
 from selfchallenge.task import Path
-
-SPLIT_DEPTH = 2
-"""The state and its tables are split, so that a piece is a record."""
 
 SENT_DEPTH = 1
 """What is sent stands within a reply."""
@@ -36,13 +41,13 @@ class _Piece:
     Attributes:
         value: as plain data.
         written: as bytes, where they tell all.
-        text: as it is in digests.
-        encoded: as it is sent; `text` but for the order of keys.
+        digest: SHA-256 of its canonical text.
+        encoded: as it is sent.
     """
 
     value: Any
     written: bytes | None
-    text: bytes
+    digest: bytes
     encoded: bytes
 
 
@@ -65,7 +70,7 @@ class Ledger:
     def __init__(self, state: Any, like: Ledger | None = None) -> None:
         self.unseen = state is None
         self.root: _Node = _taken(state, (), like.root if like else None)
-        self.digest = _hashed(state, _text(self.root))
+        self.digest = digest(None) if self.unseen else _digest(self.root).hex()
 
     def compare(self, state: Any) -> Comparison:
         """What `snapshot` gives now beside what it gave then."""
@@ -78,97 +83,99 @@ class Comparison:
     def __init__(self, root: _Node, state: Any) -> None:
         self._root = root
         self._state = state
-        self._same: dict[Path, bool] = {}
+        self._stands = _stands(root, state)
 
     def changed(self) -> tuple[Path, ...]:
         """Paths at which the states differ, as `changed_paths` finds them."""
-        return tuple(self._differences(self._root, self._state, ()))
+        return tuple(_differences(self._root, self._state, self._stands, ()))
 
     def digest(self) -> str:
         """SHA-256 of the later state, as `state.digest` computes it."""
-        return _hashed(self._state, self._text(self._root, self._state, ()))
+        if self._state is None:
+            return digest(None)
+        return _later_digest(self._root, self._state, self._stands, ()).hex()
 
     def encoded(self) -> bytes:
         """The later state as plain data, as `wire.encode` writes it."""
-        return self._encoded(self._root, self._state, ())
+        return _encoded(self._root, self._state, self._stands, ())
 
-    def _differences(self, before: _Node, now: Any, path: Path) -> Iterator[Path]:
-        if isinstance(before, dict) and _splits(now):
-            for key in dict.fromkeys((*before, *now)):
-                inner = (*path, step(key))
-                if key in before and key in now:
-                    yield from self._differences(before[key], now[key], inner)
-                else:
-                    if key in now:
-                        plain(now[key], path=inner, objects=True)  # what came must be data too
-                    yield inner
-        elif not self._unchanged(before, now, path):
-            yield from differences(_value(before), plain(now, path=path, objects=True), path)
 
-    def _text(self, before: _Node | None, now: Any, path: Path) -> bytes:
-        if isinstance(before, dict) and _splits(now):
-            return _object(
-                {key: self._text(before.get(key), now[key], (*path, key)) for key in now}
-            )
-        if isinstance(before, _Piece) and self._unchanged(before, now, path):
-            return before.text
-        return wire.canonical(plain(now, path=path, objects=True))
+_Stands = bool | dict[str, Any]
+"""Whether a part of a state is what it was, as far as bytes tell; key by key where it splits."""
 
-    def _encoded(self, before: _Node | None, now: Any, path: Path) -> bytes:
-        if isinstance(before, dict) and _splits(now):
-            return _in_order(
-                {key: self._encoded(before.get(key), now[key], (*path, key)) for key in now}
-            )
-        if isinstance(before, _Piece) and self._unchanged(before, now, path):
-            return before.encoded
-        return wire.encode(plain(now, path=path, objects=True), len(path) + SENT_DEPTH)
 
-    def _unchanged(self, before: _Node, now: Any, path: Path) -> bool:
-        """Whether the bytes say that nothing changed; False when they cannot tell."""
-        if isinstance(before, dict) or before.written is None:
+def _stands(before: _Node, now: Any) -> _Stands:
+    if isinstance(before, dict):
+        if not splits(now):
             return False
-        if path not in self._same:
-            self._same[path] = _written(now) == before.written
-        return self._same[path]
+        return {key: key in before and _stands(before[key], now[key]) for key in now}
+    return before.written is not None and _written(now) == before.written
+
+
+def _differences(before: _Node, now: Any, stands: _Stands, path: Path) -> Iterator[Path]:
+    if isinstance(before, dict) and isinstance(stands, dict):
+        for key in dict.fromkeys((*before, *now)):
+            if stands.get(key) is True:
+                continue
+            inner = (*path, step(key))
+            if key in before and key in now:
+                yield from _differences(before[key], now[key], stands[key], inner)
+            else:
+                if key in now:
+                    plain(now[key], path=inner, objects=True)  # what came must be data too
+                yield inner
+    elif stands is not True:
+        yield from differences(_value(before), plain(now, path=path, objects=True), path)
+
+
+def _later_digest(before: _Node | None, now: Any, stands: _Stands, path: Path) -> bytes:
+    if isinstance(before, dict) and isinstance(stands, dict):
+        return digest_of(
+            {
+                key: before[key].digest if found is True
+                else _later_digest(before.get(key), now[key], found, (*path, key))
+                for key, found in stands.items()
+            }
+        )  # fmt: skip
+    if isinstance(before, _Piece) and stands is True:
+        return before.digest
+    return digest_part(plain(now, path=path, objects=True), len(path))
+
+
+def _encoded(before: _Node | None, now: Any, stands: _Stands, path: Path) -> bytes:
+    if isinstance(before, dict) and isinstance(stands, dict):
+        return _in_order(
+            {
+                key: _encoded(before.get(key), now[key], found, (*path, key))
+                for key, found in stands.items()
+            }
+        )
+    if isinstance(before, _Piece) and stands is True:
+        return before.encoded
+    return wire.encode(plain(now, path=path, objects=True), len(path) + SENT_DEPTH)
 
 
 def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     """The node of a state, sharing what is equal in another one."""
-    if len(path) < SPLIT_DEPTH and _splits(state):
+    if len(path) < SPLIT_DEPTH and splits(state):
         others = like if isinstance(like, dict) else {}
         return {key: _taken(state[key], (*path, key), others.get(key)) for key in state}
     written = _written(state)
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
     value = plain(state, path=path, objects=True)
-    text, encoded = wire.canonical(value), wire.encode(value, len(path) + SENT_DEPTH)
     return _Piece(
         value,
         written if _tells_all(state) else None,
-        text,
-        text if encoded == text else encoded,
+        digest_part(value, len(path)),
+        wire.encode(value, len(path) + SENT_DEPTH),
     )
 
 
-def _splits(value: Any) -> bool:
-    """Whether it is a dict whose canonical text is put together from those of its keys."""
-    return type(value) is dict and all(type(key) is str and key[:1] != "$" for key in value)
-
-
-def _text(node: _Node) -> bytes:
+def _digest(node: _Node) -> bytes:
     if isinstance(node, dict):
-        return _object({key: _text(inner) for key, inner in node.items()})
-    return node.text
-
-
-def _hashed(state: Any, text: bytes) -> str:
-    # A state that cannot be seen, None, has a digest of its own.
-    return digest(None) if state is None else hashlib.sha256(text).hexdigest()
-
-
-def _object(texts: dict[str, bytes]) -> bytes:
-    """Canonical text of a dict, given those of its values."""
-    return _in_order({key: texts[key] for key in sorted(texts)})
+        return digest_of({key: _digest(inner) for key, inner in node.items()})
+    return node.digest
 
 
 def _in_order(texts: dict[str, bytes]) -> bytes:

@@ -12,6 +12,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import functools
 import hashlib
 import io
 import math
@@ -27,6 +28,9 @@ from selfchallenge.sandbox import wire
 from selfchallenge.task import Path
 
 MAX_DEPTH = wire.MAX_DEPTH
+SPLIT_DEPTH = 2
+"""A state and its tables are taken apart by their keys, so that a piece is a record."""
+
 ADDED = "+"
 """The step of a path that stands for items which a list did not have."""
 _TEXTS = (
@@ -142,8 +146,35 @@ def _key(value: Any, path: Path) -> Any:
 
 
 def digest(state: Any) -> str:
-    """SHA-256 of a state as canonical JSON, in hex; None, the unseen state, has one of its own."""
-    return hashlib.sha256(b"unseen" if state is None else wire.canonical(state)).hexdigest()
+    """SHA-256 of a plain state, in hex, put together from those of its records.
+
+    The unseen state, None, has one of its own.
+    """
+    return hashlib.sha256(b"unseen").hexdigest() if state is None else digest_part(state, 0).hex()
+
+
+def digest_part(value: Any, depth: int) -> bytes:
+    """SHA-256 of what lies at this depth of a plain state, the whole of which lies at 0."""
+    if depth < SPLIT_DEPTH and splits(value):
+        return digest_of({key: digest_part(value[key], depth + 1) for key in value})
+    return hashlib.sha256(wire.canonical(value)).digest()
+
+
+def digest_of(parts: Mapping[str, bytes]) -> bytes:
+    """Digest of a dict that splits, given those of its values; the order of keys is nothing."""
+    found = hashlib.sha256(b"\0")  # with which no canonical text begins
+    found.update(b"".join([_key_digest(key) + parts[key] for key in sorted(parts)]))
+    return found.digest()
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _key_digest(key: str) -> bytes:
+    return hashlib.sha256(wire.canonical(key)).digest()
+
+
+def splits(value: Any) -> bool:
+    """Whether it is a dict that is taken apart by its keys, down to `SPLIT_DEPTH`."""
+    return type(value) is dict and all(type(key) is str and key[:1] != "$" for key in value)
 
 
 def changed_paths(before: Any, after: Any) -> tuple[Path, ...]:

@@ -30,34 +30,37 @@ needs_benchmark = pytest.mark.skipif(
 )
 
 
-@cache
 def trials(environment):
-    """Every task with its checks and its executed solution; running them once is enough."""
+    """Every task before the gate."""
     sandbox = default_sandbox()
+    return [Trial(task, environment, sandbox) for task in held_out_tasks(environment)]
 
-    def run(task):
-        trial = Trial(task, environment, sandbox)
-        return task, list(trial.checks("full")), trial.solution
 
+@cache
+def solved(environment):
+    """Every task with its executed solution; running them once is enough."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(run, held_out_tasks(environment)))
+        return list(pool.map(lambda trial: (trial.task, trial.solution), trials(environment)))
 
 
 @pytest.mark.parametrize("environment", [Calculation, Library, Retail, Airline, Web])
 def test_every_task_passes_the_full_gate(environment):
+    found = trials(environment)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        checks = list(pool.map(lambda trial: list(trial.checks("full")), found))
     rejected = [
-        (task.seed, check.name, check.evidence)
-        for task, checks, _ in trials(environment)
-        for check in checks
+        (trial.task.seed, check.name, check.evidence)
+        for trial, results in zip(found, checks, strict=True)
+        for check in results
         if not check.passed
     ]
     assert rejected == []
     least = {Calculation: 100, Library: 8, Retail: 40, Airline: 40, Web: 40}
-    assert len(trials(environment)) >= least[environment]
+    assert len(found) >= least[environment]
 
 
 def test_the_failures_of_calculation_are_near_misses_of_the_right_world():
-    for task, _, _ in trials(Calculation):
+    for task in TASKS:
         assert 3 <= len(set(task.failures)) <= 4
         assert task.meta == {"author": "hand"}
         assert any(
@@ -67,14 +70,14 @@ def test_the_failures_of_calculation_are_near_misses_of_the_right_world():
 
 def test_answers_survive_being_written_as_text():
     """An agent replies with text; read back, the reference answer must still be itself."""
-    for task, _, run in trials(Calculation):
+    for task, run in solved(Calculation):
         answer = run.execution.answer
         assert read_answer(str(answer), type(answer).__name__) == answer, task.seed
 
 
 def test_tasks_are_spread_over_domains_calls_and_shapes():
     shapes, calls = defaultdict(set), Counter()
-    for task, _, run in trials(Calculation):
+    for task, run in solved(Calculation):
         shapes[domain_of(task.seed)].add(shape(run.calls))
         calls[min(len(run.calls), 6)] += 1
     domains = Counter(domain_of(task.seed) for task in TASKS)
@@ -87,7 +90,7 @@ def test_tasks_are_spread_over_domains_calls_and_shapes():
 
 
 def test_every_tool_is_needed_somewhere():
-    used = {call.tool for _, _, run in trials(Calculation) for call in run.calls}
+    used = {call.tool for _, run in solved(Calculation) for call in run.calls}
     assert used == {name for names in DOMAINS.values() for name in names}
 
 
@@ -135,7 +138,7 @@ def test_exploration_starts_from_none_of_their_values():
     shown = {value for line in material for value in values(line)}
     asked = {value for task in TASKS for value in values(task.instruction)}
     assert shown & asked == set()
-    answers = " ".join(str(run.execution.answer) for _, _, run in trials(Calculation))
+    answers = " ".join(str(run.execution.answer) for _, run in solved(Calculation))
     assert set(WORDS) & set(re.findall(r"[a-z]+", answers.lower())) == set()
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_held_out import overlap, template, trials
+from test_held_out import overlap, solved, template
 
 from selfchallenge.environments.airline import Airline
 from selfchallenge.environments.base import describe_tools
@@ -33,7 +33,7 @@ def test_seeds_are_their_own(desk):
 def test_they_read_write_refuse_and_take_several_steps(desk):
     writing = {tool.name for tool in describe_tools(desk) if tool.mutates}
     calls, kinds = Counter(), Counter()
-    for _, _, run in trials(desk):
+    for _, run in solved(desk):
         used = [call.tool for call in run.calls]
         calls[min(len(used), 5)] += 1
         kinds[sum(name in writing for name in used)] += 1
@@ -46,13 +46,13 @@ def test_they_read_write_refuse_and_take_several_steps(desk):
 
 @pytest.mark.parametrize("desk", DESKS)
 def test_every_tool_is_needed_somewhere(desk):
-    used = {call.tool for _, _, run in trials(desk) for call in run.calls}
+    used = {call.tool for _, run in solved(desk) for call in run.calls}
     assert set(desk.offered(None)) - used <= TALK
 
 
 @pytest.mark.parametrize("desk", DESKS)
 def test_answers_survive_being_written_as_text(desk):
-    for task, _, run in trials(desk):
+    for task, run in solved(desk):
         answer = run.execution.answer
         assert read_answer(str(answer), type(answer).__name__) == answer, task.seed
 

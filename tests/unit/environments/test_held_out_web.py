@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_held_out import overlap, template, trials
+from test_held_out import overlap, solved, template
 
 from selfchallenge.environments.web import Web
 from selfchallenge.evaluation.suite import held_out_tasks
@@ -26,7 +26,7 @@ def test_seeds_are_their_own():
 
 def test_they_look_up_list_follow_and_reckon():
     calls, used = Counter(), set()
-    for _, _, run in trials(Web):
+    for _, run in solved(Web):
         calls[min(len(run.calls), 5)] += 1
         used |= {call.tool for call in run.calls}
     assert set(Web.offered(None)) - used <= {"scroll_up"}, "who reads on need not go back up"
@@ -35,7 +35,7 @@ def test_they_look_up_list_follow_and_reckon():
 
 
 def test_answers_survive_being_written_as_text():
-    for task, _, run in trials(Web):
+    for task, run in solved(Web):
         answer = run.execution.answer
         assert read_answer(str(answer), type(answer).__name__) == answer, task.seed
 
