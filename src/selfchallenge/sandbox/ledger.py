@@ -51,8 +51,24 @@ class _Piece:
     encoded: bytes
 
 
-_Node = _Piece | dict[str, Any]
-"""A piece, or the nodes of a dict that was split by its keys."""
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A dict in parts, one for each key.
+
+    Attributes:
+        parts: in the order of the dict.
+        digest: put together from those of the parts.
+        strip: keys and values of the parts that are pieces and whose bytes tell all, in a row.
+        ends: where in `strip` such a part ends.
+    """
+
+    parts: dict[str, _Piece | _Split]
+    digest: bytes
+    strip: bytes
+    ends: dict[str, int]
+
+
+_Node = _Piece | _Split
 
 
 class Ledger:
@@ -70,7 +86,7 @@ class Ledger:
     def __init__(self, state: Any, like: Ledger | None = None) -> None:
         self.unseen = state is None
         self.root: _Node = _taken(state, (), like.root if like else None)
-        self.digest = digest(None) if self.unseen else _digest(self.root).hex()
+        self.digest = digest(None) if self.unseen else self.root.digest.hex()
 
     def compare(self, state: Any) -> Comparison:
         """What `snapshot` gives now beside what it gave then."""
@@ -105,21 +121,32 @@ _Stands = bool | dict[str, Any]
 
 
 def _stands(before: _Node, now: Any) -> _Stands:
-    if isinstance(before, dict):
-        if not splits(now):
-            return False
-        return {key: key in before and _stands(before[key], now[key]) for key in now}
-    return before.written is not None and _written(now) == before.written
+    if isinstance(before, _Piece):
+        return before.written is not None and _written(now) == before.written
+    if not splits(now):
+        return False
+    found: dict[str, _Stands] = {}
+    strip, at, in_row = before.strip, 0, 0
+    for key, value in now.items():
+        end = before.ends.get(key)
+        written = _written((key, value)) if end else None
+        # The process is a fork: a piece that is not even looked at is not copied for it.
+        if written is not None and strip.startswith(written, at):
+            found[key], in_row = True, in_row + 1
+        else:
+            found[key] = key in before.parts and _stands(before.parts[key], value)
+        at = end or at
+    return in_row == len(before.parts) == len(now) or found
 
 
 def _differences(before: _Node, now: Any, stands: _Stands, path: Path) -> Iterator[Path]:
-    if isinstance(before, dict) and isinstance(stands, dict):
-        for key in dict.fromkeys((*before, *now)):
+    if isinstance(before, _Split) and isinstance(stands, dict):
+        for key in dict.fromkeys((*before.parts, *now)):
             if stands.get(key) is True:
                 continue
             inner = (*path, step(key))
-            if key in before and key in now:
-                yield from _differences(before[key], now[key], stands[key], inner)
+            if key in before.parts and key in now:
+                yield from _differences(before.parts[key], now[key], stands[key], inner)
             else:
                 if key in now:
                     plain(now[key], path=inner, objects=True)  # what came must be data too
@@ -129,37 +156,40 @@ def _differences(before: _Node, now: Any, stands: _Stands, path: Path) -> Iterat
 
 
 def _later_digest(before: _Node | None, now: Any, stands: _Stands, path: Path) -> bytes:
-    if isinstance(before, dict) and isinstance(stands, dict):
+    if before is not None and stands is True:
+        return before.digest
+    if isinstance(before, _Split) and isinstance(stands, dict):
         return digest_of(
             {
-                key: before[key].digest if found is True
-                else _later_digest(before.get(key), now[key], found, (*path, key))
+                key: _later_digest(before.parts.get(key), now[key], found, (*path, key))
                 for key, found in stands.items()
             }
-        )  # fmt: skip
-    if isinstance(before, _Piece) and stands is True:
-        return before.digest
+        )
     return digest_part(plain(now, path=path, objects=True), len(path))
 
 
 def _encoded(before: _Node | None, now: Any, stands: _Stands, path: Path) -> bytes:
-    if isinstance(before, dict) and isinstance(stands, dict):
-        return _in_order(
-            {
-                key: _encoded(before.get(key), now[key], found, (*path, key))
-                for key, found in stands.items()
-            }
-        )
     if isinstance(before, _Piece) and stands is True:
         return before.encoded
+    if isinstance(before, _Split) and stands is not False:
+        return _in_order(
+            {
+                key: _encoded(
+                    before.parts.get(key),
+                    now[key],
+                    stands is True or stands[key],
+                    (*path, key),
+                )
+                for key in now
+            }
+        )
     return wire.encode(plain(now, path=path, objects=True), len(path) + SENT_DEPTH)
 
 
 def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     """The node of a state, sharing what is equal in another one."""
     if len(path) < SPLIT_DEPTH and splits(state):
-        others = like if isinstance(like, dict) else {}
-        return {key: _taken(state[key], (*path, key), others.get(key)) for key in state}
+        return _split(state, path, like if isinstance(like, _Split) else None)
     written = _written(state)
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
@@ -172,10 +202,19 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     )
 
 
-def _digest(node: _Node) -> bytes:
-    if isinstance(node, dict):
-        return digest_of({key: _digest(inner) for key, inner in node.items()})
-    return node.digest
+def _split(state: dict[str, Any], path: Path, like: _Split | None) -> _Split:
+    others = like.parts if like else {}
+    parts = {key: _taken(state[key], (*path, key), others.get(key)) for key in state}
+    if like and list(parts) == list(others) and all(parts[key] is others[key] for key in parts):
+        return like
+    strip = bytearray()
+    ends = {}
+    for key, part in parts.items():
+        if isinstance(part, _Piece) and part.written is not None:
+            strip += dumps((key, state[key]), 2)
+            ends[key] = len(strip)
+    digested = digest_of({key: part.digest for key, part in parts.items()})
+    return _Split(parts, digested, bytes(strip), ends)
 
 
 def _in_order(texts: dict[str, bytes]) -> bytes:
@@ -189,8 +228,8 @@ def _key_text(key: str) -> bytes:
 
 
 def _value(node: _Node) -> Any:
-    if isinstance(node, dict):
-        return {key: _value(inner) for key, inner in node.items()}
+    if isinstance(node, _Split):
+        return {key: _value(inner) for key, inner in node.parts.items()}
     return node.value
 
 
