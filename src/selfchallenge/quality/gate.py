@@ -264,7 +264,7 @@ class Trial:
         yield sufficiency.agrees(told, calls, code, reach, self._texts)
 
     def _any_words_do(self, value: str) -> bool:
-        """Whether a message in the solution makes no difference to the state and the answer."""
+        """Whether a message in the solution makes no difference to what it leaves."""
         code = sufficiency.reworded(self.task.solution, value)
         with self.sandbox.session(self.environment, self.task.seed) as session:
             done = self.sandbox.execute(code, session, limits=LIMITS)
@@ -294,19 +294,17 @@ class Trial:
 
         Args:
             variant: the code.
-            like: whether it is asked to end as the solution does, where the order of lists does not
-                matter; else it is asked to end otherwise.
+            like: whether it is asked to end as the solution does, up to the order of lists.
         """
         try:
             with self.sandbox.session(self.environment, self.task.seed) as session:
                 done = self.sandbox.execute(variant.code, session, limits=LIMITS)
                 if not done.ok:
                     return Tried(variant.change, False, False, "it does not run")
-                answer = done.answer
-                same = self._same(session, answer, reading=variant.reading, like=like)
-                if same != like:  # not what is asked about: its reward does not matter
-                    return Tried(variant.change, same, False, "")
-                judged = judge(self.sandbox, session, self.task, self._reference, answer)
+                same = self._same(session, done.answer, reading=variant.reading, like=like)
+                if same != like:
+                    return Tried(variant.change, same, False, "its reward does not matter")
+                judged = judge(self.sandbox, session, self.task, self._reference, done.answer)
         except SessionError as error:
             return Tried(variant.change, False, False, error.what)
         passes = judged.passed if variant.stated else judged.reward == 1.0
@@ -351,10 +349,9 @@ class Trial:
     def run(self, code: str, *, again: bool = False) -> Run:
         """Run code on a fresh state, then `evaluate` on what it left, each in its own process."""
         seed = int(again)
+        seeds = {"seed": seed, "hash_seed": seed}
         with self.sandbox.session(self.environment, self.task.seed, hash_seed=seed) as session:
-            execution = self.sandbox.execute(
-                code, session, limits=LIMITS, seed=seed, hash_seed=seed
-            )
+            execution = self.sandbox.execute(code, session, limits=LIMITS, **seeds)
             changed = session.changed()
             digest = session.digest()
             calls = session.trace()

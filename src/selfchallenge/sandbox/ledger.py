@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from marshal import dumps  # what it writes is only compared; nothing here reads it
+from marshal import dumps, loads  # what is read was written here, in this process
 from typing import Any
 
 from selfchallenge.sandbox import wire
@@ -39,8 +39,8 @@ class _Piece:
     """A part of a state.
 
     Attributes:
-        value: as plain data.
-        written: as bytes, where they tell all.
+        value: as plain data, where bytes do not tell all.
+        written: as bytes, where they do.
         digest: SHA-256 of its canonical text.
         encoded: as it is sent.
     """
@@ -190,13 +190,13 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
     """The node of a state, sharing what is equal in another one."""
     if len(path) < SPLIT_DEPTH and splits(state):
         return _split(state, path, like if isinstance(like, _Split) else None)
-    written = _written(state)
+    written = _written(state) if _tells_all(state) else None
     if isinstance(like, _Piece) and written is not None and written == like.written:
         return like
     value = plain(state, path=path, objects=True)
     return _Piece(
-        value,
-        written if _tells_all(state) else None,
+        value if written is None else None,
+        written,
         digest_part(value, len(path)),
         wire.encode(value, len(path) + SENT_DEPTH),
     )
@@ -230,7 +230,7 @@ def _key_text(key: str) -> bytes:
 def _value(node: _Node) -> Any:
     if isinstance(node, _Split):
         return {key: _value(inner) for key, inner in node.parts.items()}
-    return node.value
+    return node.value if node.written is None else loads(node.written)
 
 
 def _written(value: Any) -> bytes | None:
