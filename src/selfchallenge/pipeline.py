@@ -244,7 +244,7 @@ class Loop:
         aimed_at = self.settings.aimed_at
         covered = mastered(RunFiles.view(aimed_at)) if aimed_at else []
         for candidate in (*covered, *candidates):
-            coverage.add(candidate.shape, candidate.tools, candidate.flow)
+            coverage.add(candidate)
         book = PhraseBook.from_json(self.run.read_json("phrases.json") or {})
         return StagedWriter(
             model,

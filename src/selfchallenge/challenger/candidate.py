@@ -20,6 +20,7 @@ class Candidate(Record):
         evidence: why it failed, one line.
         writer: `staged`, `paper`, `pae`, or `given` for a task that was written elsewhere.
         tools: tools of its solution, in order.
+        refused: tools that were tried on the way and whose calls came to nothing (coverage).
         shape: the plan of its calls (coverage); empty but for the staged writer.
         flow: what the answer is made of (coverage).
         tokens: tokens that the model sampled for it.
@@ -33,6 +34,7 @@ class Candidate(Record):
     evidence: str = ""
     writer: Literal["staged", "paper", "pae", "given"]
     tools: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     shape: str = ""
     flow: str = "none"
     tokens: int = 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.shapes import SHAPES, Shape
 from selfchallenge.environments.base import ToolSpec
 
@@ -24,17 +25,22 @@ FLOWS: Mapping[str, float] = {"last": 0.6, "part": 0.4}
 
 @dataclass
 class Coverage:
-    """Counts of what has been written; the more often something was, the rarer it is drawn."""
+    """Counts of what has been written; the more often something was, the rarer it is drawn.
+
+    A tool whose calls came to nothing counts as one that was used: else a tool that always refuses
+    would stay the rarest and be chosen again and again.
+    """
 
     shapes: Counter[str] = field(default_factory=Counter)
     tools: Counter[str] = field(default_factory=Counter)
     flows: Counter[str] = field(default_factory=Counter)
 
-    def add(self, shape: str, tools: Sequence[str], flow: str) -> None:
+    def add(self, candidate: Candidate) -> None:
         """Count a candidate that an earlier run of this directory wrote."""
-        self.shapes[shape] += 1
-        self.tools.update(tools)
-        self.flows[flow] += 1
+        self.shapes[candidate.shape] += 1
+        self.tools.update([*candidate.tools, *candidate.refused])
+        if candidate.flow != "none":
+            self.flows[candidate.flow] += 1
 
     def choose_seed(self, options: Sequence[T], offered: Callable[[T], Sequence[str]]) -> T:
         """The one of some seeds whose tools were used least so far."""

@@ -71,6 +71,7 @@ class Exploration:
         mutate: the last call should change the state.
         tool: chosen for the next step.
         opening: forced beginning of the next call's arguments.
+        refused: names of the tools that were tried and whose sampled calls came to nothing.
     """
 
     draft: Draft
@@ -83,6 +84,7 @@ class Exploration:
     evidence: str = ""
     tokens: int = 0
     tools: tuple[ToolSpec, ...] = field(default_factory=tuple)
+    refused: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -193,9 +195,10 @@ class Explorer:
         sampling = Sampling(self.settings.temperature, max_tokens=40, stop=r"[\n#]")
         replies = self.model.generate(prompts, sampling) if prompts else []
         chunks = [replies[i * count : (i + 1) * count] for i in range(len(open_ended))]
-        list(parallel(lambda e, chunk: self._take(e, chunk, last_try=last_try), open_ended, chunks))
         settled = [e for e in waiting if _is_complete(e.opening)]
-        list(parallel(lambda e: self._take(e, [Completion("")], last_try=last_try), settled))
+        jobs = [*zip(open_ended, chunks, strict=True), *((e, [Completion("")]) for e in settled)]
+        refused = parallel(lambda job: self._take(*job, last_try=last_try), jobs)
+        self.coverage.tools.update(name for name in refused if name)
 
     def _prompts(self, e: Exploration, count: int) -> list[Prompt]:
         tool = e.tool
@@ -210,8 +213,12 @@ class Explorer:
         messages = (Message("system", system), Message("user", user))
         return [Prompt(messages, begin, seed=e.rng.getrandbits(31)) for _ in range(count)]
 
-    def _take(self, e: Exploration, replies: Sequence[Completion], *, last_try: bool) -> None:
-        """Execute the sampled calls and keep the first that is worth a step."""
+    def _take(self, e: Exploration, replies: Sequence[Completion], *, last_try: bool) -> str:
+        """Execute the sampled calls and keep the first that is worth a step.
+
+        Returns:
+            The tool's name when none was, else nothing.
+        """
         e.tokens += sum(reply.completion_tokens for reply in replies)
         proposals = dict.fromkeys(
             a for r in replies if (a := self._arguments(e, r.text)) is not None
@@ -226,13 +233,17 @@ class Explorer:
                 chosen = step
             else:
                 others.append(arguments)
+        name = "" if e.tool is None else e.tool.name
         if chosen is not None:
             step = replace(chosen, alternatives=tuple(others))
             e.draft = replace(e.draft, steps=(*e.draft.steps, step))
             e.tool = None
-        elif last_try:
+            return ""
+        e.refused.append(name)
+        if last_try:
             e.failed, e.tool = e.failed + 1, None
             e.evidence = e.evidence or "no sampled call could be parsed"
+        return name
 
     def _arguments(self, e: Exploration, text: str) -> str | None:
         tool = e.tool

@@ -116,29 +116,30 @@ class StagedWriter:
             for number, seed in starts
         ]
         explorer.explore(explorations)
+        drafts = [finish(e, self.coverage) for e in explorations]
+        for e, draft in zip(explorations, drafts, strict=True):
+            self.coverage.tools.update(step.tool.name for step in (draft or e.draft).steps)
         phrasing = Phrasing(self.model, self.environment, self.sandbox, self.settings.phrases)
         phrasing.learn([e.draft for e in explorations], self.book)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            written = list(pool.map(self._completed, explorations))
+            written = list(pool.map(self._completed, explorations, drafts))
         candidates = self._paraphrase(phrasing, written)
         tokens = phrasing.tokens // len(starts)
         share = round((time.perf_counter() - started) / len(starts), 3)
         for candidate in candidates:
             yield with_costs(candidate, candidate.tokens + tokens, share)
 
-    def _completed(self, e: Exploration) -> tuple[Candidate, Draft | None]:
+    def _completed(self, e: Exploration, draft: Draft | None) -> tuple[Candidate, Draft | None]:
         try:
-            return self._complete(e)
+            return self._complete(e, draft)
         except SessionError as error:
             return _failed(e, "session", error.what), None
 
-    def _complete(self, e: Exploration) -> tuple[Candidate, Draft | None]:
-        """Everything after the exploration: answer, verifier, failures, instruction."""
-        draft = finish(e, self.coverage)
+    def _complete(self, e: Exploration, draft: Draft | None) -> tuple[Candidate, Draft | None]:
+        """Everything after the answer was chosen: verifier, failures, instruction."""
         if draft is None:
             why = e.evidence or "the calls give nothing to ask for"
             return _failed(e, "explore", why), None
-        self.coverage.tools.update(step.tool.name for step in draft.steps)
         verifier = (
             verifier_of_answer(draft.value)
             if draft.answer
@@ -213,6 +214,7 @@ def _failed(e: Exploration, stage: str, evidence: str, draft: Draft | None = Non
         evidence=evidence,
         writer="staged",
         tools=tuple(step.tool.name for step in draft.steps),
+        refused=tuple(e.refused),
         shape=e.shape.name,
         flow=draft.flow,
         tokens=e.tokens,
@@ -226,6 +228,7 @@ def _candidate(e: Exploration, draft: Draft, task: CodeAsTask) -> Candidate:
         task=task,
         writer="staged",
         tools=tuple(step.tool.name for step in draft.steps),
+        refused=tuple(e.refused),
         shape=e.shape.name,
         flow=draft.flow,
         tokens=e.tokens,

@@ -24,7 +24,7 @@ from transformers import AttentionInterface
 NAME = "selfchallenge_slots"
 """Name under which the attention is registered with transformers."""
 ROOM = 64
-"""Positions by which the buffer grows at least."""
+"""Positions by which the buffer grows and shrinks."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _Step:
         places: its position in the slot, [total].
         positions: its position in the sequence, prefix included, [total].
         widest: most new tokens of a row.
-        longest: most positions in use in a slot after the step.
+        longest: most positions in use in a slot after the step, rounded up.
         hidden: True where a query must not see a slot's position, [rows, 1, widest, 1, longest].
         groups: the prefixes to be seen besides.
     """
@@ -94,7 +94,8 @@ class Slots:
         """A row with these beginnings; `own` [layers, 2, kv_heads, length, head_dim]."""
         row = len(self.lengths)
         length = 0 if own is None else own.shape[3]
-        self._make_room(length)
+        if length > self.kv.shape[4]:
+            self._fit(length)
         if own is not None:
             self.kv[:, :, row, :, :length] = own
         self.lengths.append(length)
@@ -125,7 +126,8 @@ class Slots:
             of each row, [rows].
         """
         starts = self.lengths[first : first + len(counts)]
-        self._make_room(max(start + n for start, n in zip(starts, counts, strict=True)))
+        after = [start + n for start, n in zip(starts, counts, strict=True)]
+        self._fit(max(*after, *self.lengths))
         prefixes = self.prefixes[first : first + len(counts)]
         self._step = _plan(first, starts, counts, prefixes, self.kv.device)
         for row, n in enumerate(counts, first):
@@ -159,10 +161,20 @@ class Slots:
             seen = _with_prefix(seen, folded, group, layer)
         return _unfold(seen.out / seen.total.unsqueeze(-1), step, query)
 
-    def _make_room(self, length: int) -> None:
-        missing = length - self.kv.shape[4]
-        if missing > 0:
-            self.kv = torch.nn.functional.pad(self.kv, (0, 0, 0, max(missing, ROOM)))
+    def _fit(self, length: int) -> None:
+        """Make the buffer as long as its longest row needs: a step of all rows then reads it whole.
+
+        Of a part, which does not lie densely, the matrix products of a CPU would make a copy.
+        """
+        capacity, wanted = self.kv.shape[4], _rounded(length)
+        if wanted > capacity:
+            self.kv = torch.nn.functional.pad(self.kv, (0, 0, 0, wanted - capacity))
+        elif wanted < capacity:
+            self.kv = self.kv[..., :wanted, :].clone()
+
+
+def _rounded(length: int) -> int:
+    return -(-length // ROOM) * ROOM
 
 
 def _plan(
@@ -176,7 +188,7 @@ def _plan(
         return torch.tensor(values, device=device)
 
     widest = max(counts)
-    longest = max(start + n for start, n in zip(starts, counts, strict=True))
+    longest = _rounded(max(start + n for start, n in zip(starts, counts, strict=True)))
     columns = [column for n in counts for column in range(n)]
     rows = [row for row, n in enumerate(counts) for _ in range(n)]
     before = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]

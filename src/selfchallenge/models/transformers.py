@@ -152,8 +152,7 @@ class TransformersModel:
             len(reply.given) - (0 if start.prefix is None else len(start.prefix.ids))
             for reply, start in waiting
         )
-        room = min(longest + sampling.max_tokens, self.window)
-        slots = Slots(self.module, min(self.batch, len(waiting)), room, self._kv_dtype)
+        slots = Slots(self.module, min(self.batch, len(waiting)), longest, self._kv_dtype)
         ending = Ending.of(sampling, self._ends, self.window)
         batch = _Batch(slots, ending, sampling.temperature)
         live = batch.live

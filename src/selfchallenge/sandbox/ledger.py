@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from marshal import dumps, loads  # what is read was written here, in this process
+from marshal import dumps  # what it writes is only compared; nothing here reads it
 from typing import Any
 
 from selfchallenge.sandbox import wire
@@ -39,8 +39,8 @@ class _Piece:
     """A part of a state.
 
     Attributes:
-        value: as plain data, where bytes do not tell all.
-        written: as bytes, where they do.
+        value: as plain data.
+        written: as bytes, where they tell all.
         digest: SHA-256 of its canonical text.
         encoded: as it is sent.
     """
@@ -195,7 +195,7 @@ def _taken(state: Any, path: Path, like: _Node | None) -> _Node:
         return like
     value = plain(state, path=path, objects=True)
     return _Piece(
-        value if written is None else None,
+        value,
         written,
         digest_part(value, len(path)),
         wire.encode(value, len(path) + SENT_DEPTH),
@@ -230,7 +230,7 @@ def _key_text(key: str) -> bytes:
 def _value(node: _Node) -> Any:
     if isinstance(node, _Split):
         return {key: _value(inner) for key, inner in node.parts.items()}
-    return node.value if node.written is None else loads(node.written)  # noqa: S302 - our own
+    return node.value
 
 
 def _written(value: Any) -> bytes | None:
