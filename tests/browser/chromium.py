@@ -83,9 +83,6 @@ class Page:
             self.send("Page.navigate", url=url)
             while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
                 self.events.append(self._receive())
-        # Chromium drops keys and clicks that come before a page's first frame.
-        painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        self.send("Runtime.evaluate", expression=f"{painted}.then(() => 0)", awaitPromise=True)
 
     def run(self, expression: str) -> Any:
         """Value of a JavaScript expression in the page."""
@@ -93,6 +90,15 @@ class Page:
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is.
+
+        As an event of the page: what goes through the browser's window is dropped now and then on
+        a busy machine.
+        """
+        event = f"new KeyboardEvent('keydown', {{key: '{key}', bubbles: true, cancelable: true}})"
+        self.run(f"(document.activeElement ?? document.body).dispatchEvent({event})")
 
     def media(self, **features: str) -> None:
         """Pretend to a medium: `media(scheme="dark")`, `media(type="print")`."""

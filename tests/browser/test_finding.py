@@ -20,7 +20,7 @@ def test_escape_ends_the_search(page, report):
     page.open(report, "#find=reason:unique")
     found = page.run(VISIBLE)
     page.run("document.querySelector('input[type=search]').focus()")
-    page.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+    page.press("Escape")
     assert page.run(VISIBLE) > found
 
 

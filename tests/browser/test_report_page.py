@@ -59,7 +59,7 @@ def test_the_filter_leaves_what_holds_all_its_words(page, report):
 
 def test_the_slash_key_goes_to_the_filter(page, report):
     page.open(report)
-    page.send("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+    page.press("/")
     assert page.run("document.activeElement.type") == "search"
     assert page.run("document.activeElement.value") == ""
 
