@@ -16,7 +16,7 @@ demo: $(READY)
 
 test: lint
 	@echo "==> tests"
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@echo "==> format, lint, types, import rules"

@@ -66,7 +66,7 @@ def _must(result: int, what: str) -> None:
 
 
 def attack_all(level: str) -> None:
-    """Run every attack as a solution and as a verifier; print what came of each."""
+    """Run every attack as a solution, an action and a verifier; print what came of each."""
     # An attack that traces this process would stop it for good.
     _must(_libc.prctl(4, 0, 0, 0, 0), "prctl")
     from arsenal import ATTACKS  # noqa: I001
@@ -78,7 +78,7 @@ def attack_all(level: str) -> None:
     with ExitStack() as stack, Sandbox(level=level, allow_unsafe=True) as sandbox:
         listeners = listen(Path(tempfile.mkdtemp()), stack)
         for attack in ATTACKS:
-            for role in ("solution", "verifier")[: 1 + attack.judges]:
+            for role in ("solution", "action", "verifier")[: 2 + attack.judges]:
                 said = _attack(sandbox, bank, attack, role, listeners)
                 line = {"name": attack.name, "role": role, "level": sandbox.isolation, **said}
                 print(json.dumps(line), flush=True)
@@ -102,6 +102,12 @@ def _attack(sandbox: Any, bank: Any, attack: Any, role: str, listeners: Any) -> 
             code = victims.told(attack.code)
             if role == "solution":
                 done = sandbox.execute(code, session, limits=limits)
+                through, ended = done.answer is True, done.status
+                passed = sandbox.evaluate(VERIFIER, done.answer, session).passed
+            elif role == "action":
+                with sandbox.cell(session, limits=limits) as cell:
+                    cell.run("answer = 7")
+                    done = cell.run(f"del answer\n{code}")
                 through, ended = done.answer is True, done.status
                 passed = sandbox.evaluate(VERIFIER, done.answer, session).passed
             else:

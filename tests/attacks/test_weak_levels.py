@@ -45,7 +45,7 @@ def seen(level: str) -> Rows:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name.replace(" ", "-"))
 def test_what_gets_through_is_stated(attack: Attack, level: str, seen: Rows) -> None:
     rows = seen[attack.name]
-    assert [row["role"] for row in rows] == ["solution", "verifier"][: 1 + attack.judges]
+    assert [row["role"] for row in rows] == ["solution", "action", "verifier"][: 2 + attack.judges]
     for row in rows:
         assert row["level"] == level
         assert row["through"] == (attack.name in THROUGH[level]), row
