@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 NAME = "selfchallenge_slots"
@@ -83,9 +84,13 @@ class Slots:
         config = module.config
         width = getattr(config, "head_dim", None)
         width = width or config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, 2, slots, config.num_key_value_heads, capacity, width)
-        # Zeros and not garbage: a masked NaN would still spoil the sum.
-        self.kv = torch.zeros(shape, dtype=dtype, device=module.device)
+        shape = (2, slots, config.num_key_value_heads, capacity, width)
+        # One tensor a layer, so that a change of length copies one layer at a time. Zeros and not
+        # garbage: a masked NaN would still spoil the sum.
+        self._layers = [
+            torch.zeros(shape, dtype=dtype, device=module.device)
+            for _ in range(config.num_hidden_layers)
+        ]
         self.lengths: list[int] = []
         self.prefixes: list[Prefix | None] = []
         self._step: _Step | None = None
@@ -94,10 +99,11 @@ class Slots:
         """A row with these beginnings; `own` [layers, 2, kv_heads, length, head_dim]."""
         row = len(self.lengths)
         length = 0 if own is None else own.shape[3]
-        if length > self.kv.shape[4]:
+        if length > self._capacity:
             self._fit(length)
         if own is not None:
-            self.kv[:, :, row, :, :length] = own
+            for layer, mine in zip(self._layers, own, strict=True):
+                layer[:, row, :, :length] = mine
         self.lengths.append(length)
         self.prefixes.append(prefix)
         return row
@@ -107,15 +113,16 @@ class Slots:
         return self.add(self.prefixes[row], self.own(row))
 
     def own(self, row: int) -> Tensor:
-        """What a row holds beyond its prefix (a view)."""
-        return self.kv[:, :, row, :, : self.lengths[row]]
+        """A copy of what a row holds beyond its prefix."""
+        return torch.stack([layer[:, row, :, : self.lengths[row]] for layer in self._layers])
 
     def drop(self, row: int) -> None:
         """Remove a row; the last one moves into its slot."""
         length, prefix = self.lengths.pop(), self.prefixes.pop()
         last = len(self.lengths)
         if row != last:
-            self.kv[:, :, row, :, :length] = self.kv[:, :, last, :, :length]
+            for layer in self._layers:
+                layer[:, row, :, :length] = layer[:, last, :, :length]
             self.lengths[row], self.prefixes[row] = length, prefix
 
     def begin(self, first: int, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -129,10 +136,10 @@ class Slots:
         after = [start + n for start, n in zip(starts, counts, strict=True)]
         self._fit(max(*after, *self.lengths))
         prefixes = self.prefixes[first : first + len(counts)]
-        self._step = _plan(first, starts, counts, prefixes, self.kv.device)
+        self._step = _plan(first, starts, counts, prefixes, self._device)
         for row, n in enumerate(counts, first):
             self.lengths[row] += n
-        ends = torch.tensor(list(accumulate(counts)), device=self.kv.device) - 1
+        ends = torch.tensor(list(accumulate(counts)), device=self._device) - 1
         return self._step.positions, ends
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -152,7 +159,7 @@ class Slots:
         if step is None:
             raise RuntimeError("begin() comes before attend()")
         run = slice(step.first, step.first + step.count)
-        keys, values = self.kv[layer, 0, run], self.kv[layer, 1, run]
+        keys, values = self._layers[layer][:, run]
         keys[step.rows, :, step.places] = key.to(keys.dtype)
         values[step.rows, :, step.places] = value.to(values.dtype)
         folded = _fold(query.to(keys.dtype) * scale, step, keys.shape[1])
@@ -166,11 +173,20 @@ class Slots:
 
         Of a part, which does not lie densely, the matrix products of a CPU would make a copy.
         """
-        capacity, wanted = self.kv.shape[4], _rounded(length)
-        if wanted > capacity:
-            self.kv = torch.nn.functional.pad(self.kv, (0, 0, 0, wanted - capacity))
-        elif wanted < capacity:
-            self.kv = self.kv[..., :wanted, :].clone()
+        capacity, wanted = self._capacity, _rounded(length)
+        for number, layer in enumerate(self._layers):
+            if wanted > capacity:
+                self._layers[number] = pad(layer, (0, 0, 0, wanted - capacity))
+            elif wanted < capacity:
+                self._layers[number] = layer[..., :wanted, :].clone()
+
+    @property
+    def _capacity(self) -> int:
+        return self._layers[0].shape[3]
+
+    @property
+    def _device(self) -> torch.device:
+        return self._layers[0].device
 
 
 def _rounded(length: int) -> int:

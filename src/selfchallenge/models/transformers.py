@@ -243,7 +243,7 @@ class TransformersModel:
             reply = live[row]
             if reply.take(token, logprob, self.tokenizer, batch.ending):
                 ids = (*reply.given, *reply.ids[:-1])
-                self._memory.keep(ids, slots.prefixes[row], slots.own(row).clone())
+                self._memory.keep(ids, slots.prefixes[row], slots.own(row))
                 slots.drop(row)
                 live[row] = live[-1]
                 live.pop()
@@ -255,7 +255,7 @@ class TransformersModel:
         slots.add(shorter)
         self._read(slots, 0, [ids[known:]])
         own = slots.own(0)
-        kv = own.clone() if shorter is None else torch.cat([shorter.kv, own], dim=3)
+        kv = own if shorter is None else torch.cat([shorter.kv, own], dim=3)
         return Prefix(ids, kv)
 
     def _check_attention(self) -> None:
