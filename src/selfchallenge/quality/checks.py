@@ -34,8 +34,9 @@ class Run:
         execution: what running the code did.
         evaluation: what `evaluate` said of the state and the answer it left.
         calls: the environment's trace.
-        changed: changed paths of the state that reading tools do not account for; None: unseen.
-        digest: of the final state.
+        changed: changed paths of the state that reading tools do not account for; None: unseen,
+            or not the solution's first run.
+        digest: of the final state that the solution left; empty for a failure case.
     """
 
     execution: Execution

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
@@ -25,23 +23,20 @@ from selfchallenge.environments.base import (
     policy_of,
 )
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import Call
 from selfchallenge.errors import RecordError, SessionError, UsageError
-from selfchallenge.executor.reward import frame_of, judge
-from selfchallenge.quality import checks, mutation, sufficiency
+from selfchallenge.executor.reward import frame_of
+from selfchallenge.quality import checks, sufficiency
 from selfchallenge.quality.blind import Blind
-from selfchallenge.quality.checks import Run, Tried
+from selfchallenge.quality.checks import Run
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
-from selfchallenge.quality.replay import sources
 from selfchallenge.quality.settings import GateSettings
+from selfchallenge.quality.variants import LIMITS, Variants
 from selfchallenge.runs.store import read_records
-from selfchallenge.sandbox.host import Evaluation, Limits, Sandbox, Session, default_sandbox
+from selfchallenge.sandbox.host import Evaluation, Sandbox, default_sandbox
 from selfchallenge.task import Check, CodeAsTask, Verdict
 
 Gate = Literal["full", "paper", "solution", "verifier", "none"]
-
-LIMITS = Limits(wall=5.0)
 
 
 def check(
@@ -193,10 +188,11 @@ class Trial:
             yield checks.failures_act(failures)
             yield checks.deterministic([self.solution, *failures], self._repeated())
             yield checks.solution_in_frame(self.solution)
-            world = self._world([call for run in failures for call in run.calls])
-            yield checks.equivalents_pass([tried for _, tried in self._equivalents(world)])
-            tried = [tried for _, tried in self._mutants(world)]
-            yield checks.mutants_fail(tried, self.settings.survivors)
+            calls = [call for run in failures for call in run.calls]
+            equivalents = [tried for _, tried in self._variants.equivalents(calls)]
+            yield checks.equivalents_pass(equivalents)
+            mutants = [tried for _, tried in self._variants.mutants(calls)]
+            yield checks.mutants_fail(mutants, self.settings.survivors)
             if self.blind is not None:
                 yield self.blind.check(self.task, self._reference, self.environment, self.sandbox)
 
@@ -214,31 +210,8 @@ class Trial:
     def survivors(self) -> list[str]:
         """Sources of the wrong variants of the solution that earn the reward."""
         failures = [self.run(code) for code in self.task.failures]
-        world = self._world([call for run in failures for call in run.calls])
-        tried = self._mutants(world)
+        tried = self._variants.mutants([call for run in failures for call in run.calls])
         return [variant.code for variant, one in tried if one.passes and not one.same]
-
-    def _mutants(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
-        answer, told = self.solution.execution.answer, self.task.instruction
-        made = [mutation.mutants(one, answer, told, world) for one in self._sources(world)]
-        return self._all(list(chain(*made)), like=False)
-
-    def _equivalents(self, world: mutation.World) -> list[tuple[mutation.Variant, Tried]]:
-        calls, told = self.solution.calls, self.task.instruction
-        made = [mutation.equivalents(one, told, calls, world) for one in self._sources(world)]
-        return self._all(list(chain(*made)), like=True)
-
-    def _sources(self, world: mutation.World) -> list[str]:
-        ran = self.solution
-        return sources(self.task.solution, ran.calls, ran.execution.answer, world.mutating)
-
-    def _all(
-        self, variants: Sequence[mutation.Variant], *, like: bool
-    ) -> list[tuple[mutation.Variant, Tried]]:
-        """Every variant with what became of it; they are run beside each other."""
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            tried = list(pool.map(lambda variant: self._tried(variant, like=like), variants))
-        return list(zip(variants, tried, strict=True))
 
     def _apart(self) -> Iterator[Check]:
         """From the tasks accepted so far, and from those that are tested on."""
@@ -256,86 +229,27 @@ class Trial:
         needed = [
             value
             for value in sufficiency.literals(self.task.solution, calls)
-            if not (sufficiency.is_prose(value) and self._any_words_do(value))
+            if not (sufficiency.is_prose(value) and self._variants.any_words_do(value))
         ]
         policy = policy_of(self.environment)
         code = f"{self.task.solution}\n{self.task.verifier}"
         yield sufficiency.sufficient(told, needed, self._tools, reach, policy)
-        yield sufficiency.agrees(told, calls, code, reach, self._texts)
-
-    def _any_words_do(self, value: str) -> bool:
-        """Whether a message in the solution makes no difference to what it leaves."""
-        code = sufficiency.reworded(self.task.solution, value)
-        with self.sandbox.session(self.environment, self.task.seed) as session:
-            done = self.sandbox.execute(code, session, limits=LIMITS)
-            return done.ok and self._same(session, done.answer, reading=False, like=False)
+        yield sufficiency.agrees(told, calls, code, reach, self._variants.texts)
 
     @cached_property
     def _tools(self) -> tuple[ToolSpec, ...]:
         return describe_tools(self.environment, self.task.seed)
 
     @cached_property
-    def _texts(self) -> tuple[str, ...]:
-        """Texts in the untouched state, and in what the solution's calls returned."""
-        with self.sandbox.session(self.environment, self.task.seed) as fresh:
-            return mutation.texts([fresh.state(), *(call.result for call in self.solution.calls)])
-
-    def _world(self, calls: list[Call]) -> mutation.World:
-        return mutation.World(
-            mutating=frozenset(tool.name for tool in self._tools if tool.mutates),
-            reading=frozenset(tool.name for tool in self._tools if not tool.mutates),
-            values=self._texts,
-            enums={tool.name: sufficiency.allowed_values(tool) for tool in self._tools},
-            calls=tuple(calls),
+    def _variants(self) -> Variants:
+        return Variants(
+            self.task,
+            self.environment,
+            self.sandbox,
+            self.solution,
+            self._reference,
+            self._tools,
         )
-
-    def _tried(self, variant: mutation.Variant, *, like: bool) -> Tried:
-        """Run a variant of the solution and judge it as an attempt is judged.
-
-        Args:
-            variant: the code.
-            like: whether it is asked to end as the solution does, up to the order of lists.
-        """
-        try:
-            with self.sandbox.session(self.environment, self.task.seed) as session:
-                done = self.sandbox.execute(variant.code, session, limits=LIMITS)
-                if not done.ok:
-                    return Tried(variant.change, False, False, "it does not run")
-                same = self._same(session, done.answer, reading=variant.reading, like=like)
-                if same != like:
-                    return Tried(variant.change, same, False, "its reward does not matter")
-                judged = judge(self.sandbox, session, self.task, self._reference, done.answer)
-        except SessionError as error:
-            return Tried(variant.change, False, False, error.what)
-        passes = judged.passed if variant.stated else judged.reward == 1.0
-        return Tried(variant.change, same, passes, judged.evidence)
-
-    def _same(self, session: Session, answer: object, *, reading: bool, like: bool) -> bool:
-        """Whether what was left is what the solution leaves."""
-        alike = _equal(answer, self.solution.execution.answer)
-        if alike and (reading or session.digest() == self.solution.digest):
-            return True
-        patterns = self.environment.volatile
-        if not (like or patterns):
-            return False
-        mine, theirs = session.state(), self._final
-        if patterns:
-            # An answer that is a generated value is as good as the other one.
-            alike = alike or (
-                answer in mutation.generated(mine, patterns)
-                and self.solution.execution.answer in mutation.generated(theirs, patterns)
-            )
-            mine, theirs = (mutation.settled(one, patterns) for one in (mine, theirs))
-        if like:
-            mine, theirs = mutation.unordered(mine), mutation.unordered(theirs)
-        return alike and bool(mine == theirs)
-
-    @cached_property
-    def _final(self) -> object:
-        """The state that the solution leaves."""
-        with self.sandbox.session(self.environment, self.task.seed) as session:
-            self.sandbox.execute(self.task.solution, session, limits=LIMITS)
-            return session.state()
 
     @cached_property
     def _reference(self) -> Verdict:
@@ -348,17 +262,18 @@ class Trial:
 
     def run(self, code: str, *, again: bool = False) -> Run:
         """Run code on a fresh state, then `evaluate` on what it left, each in its own process."""
-        seed = int(again)
+        seed, solves = int(again), code == self.task.solution
         seeds = {"seed": seed, "hash_seed": seed}
         with self.sandbox.session(self.environment, self.task.seed, hash_seed=seed) as session:
             execution = self.sandbox.execute(code, session, limits=LIMITS, **seeds)
-            changed = session.changed()
-            digest = session.digest()
+            # Of a failure case nothing is asked of the state.
+            digest = session.digest() if solves else ""
+            framed = solves and not again
+            frame = frame_of(self.sandbox, session, session.changed()) if framed else None
             calls = session.trace()
             evaluation = self.sandbox.evaluate(
                 self.task.verifier, execution.answer, session, limits=LIMITS, hash_seed=seed
             )
-            frame = frame_of(self.sandbox, session, changed)
             return Run(execution, evaluation, calls, frame, digest)
 
     def verdict(
@@ -388,10 +303,6 @@ class Trial:
     def _untouched(self, answer: object) -> Evaluation:
         with self.sandbox.session(self.environment, self.task.seed) as session:
             return self.sandbox.evaluate(self.task.verifier, answer, session, limits=LIMITS)
-
-
-def _equal(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
 
 
 def _last_line(text: str) -> str:
