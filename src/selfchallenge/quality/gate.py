@@ -263,9 +263,10 @@ class Trial:
     def run(self, code: str, *, again: bool = False) -> Run:
         """Run code on a fresh state, then `evaluate` on what it left, each in its own process."""
         seed, solves = int(again), code == self.task.solution
-        seeds = {"seed": seed, "hash_seed": seed}
         with self.sandbox.session(self.environment, self.task.seed, hash_seed=seed) as session:
-            execution = self.sandbox.execute(code, session, limits=LIMITS, **seeds)
+            execution = self.sandbox.execute(
+                code, session, limits=LIMITS, seed=seed, hash_seed=seed
+            )
             # Of a failure case nothing is asked of the state.
             digest = session.digest() if solves else ""
             framed = solves and not again
