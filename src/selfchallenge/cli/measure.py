@@ -36,7 +36,8 @@ Tasks = Annotated[
 ]
 Trials = Annotated[int, typer.Option(min=1, help="Attempts at each task.")]
 Kept = Annotated[
-    Path | None, typer.Option(help="Folder for the attempts and the score; none is kept else.")
+    Path | None,
+    typer.Option(help="Folder for the attempts and the score; goes on with what is there."),
 ]
 Other = Annotated[
     Path | None, typer.Option(help="Folder of another result, to compare task by task.")

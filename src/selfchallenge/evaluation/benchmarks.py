@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from selfchallenge import __version__
@@ -26,7 +27,8 @@ from selfchallenge.executor.talk import told_by
 from selfchallenge.executor.user import ScriptedUser, User
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
-from selfchallenge.progress import Stage, Watch
+from selfchallenge.progress import Watch
+from selfchallenge.runs.cost import costs, timed
 from selfchallenge.runs.store import RunDirectory, read_records
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, content_hash
@@ -97,37 +99,60 @@ def measure(
 ) -> dict[str, Any]:
     """Score the model `spec` on `tasks`: the verifier alone, and the full reward beside it.
 
-    With `out`, each attempt becomes a line of its `scores.jsonl`, and the result its `score.json`.
-    With `against`, such a folder of another measurement, the two are compared task by task.
+    With `out`, each attempt becomes a line of its `scores.jsonl`, and the result its `score.json`;
+    what was begun there is gone on with, and what is finished is told again. With `against`, such a
+    folder of another measurement, the two are compared task by task.
 
     Raises:
-        UsageError: no such model, `out` holds attempts already, or `against` has other tasks.
+        UsageError: no such model, `out` holds another measurement, or `against` has other tasks.
         ModelError: the model cannot be loaded.
     """
     other = None if against is None else outcomes_of(against)
     found_set = tasks if isinstance(tasks, TestSet) else own_set(tasks, environment, sandbox)
     how = _limited(how, found_set.limits, spec)
-    with _new_folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
-        run = partial(_attempted, found_set, environment, sandbox, how, watch, folder)
-        floor = _outcomes(run(idle(), "noop", 1, found_set.idle_ways))
-        started = time.perf_counter()
-        episodes = run(model, "eval", how.trials, found_set.ways)
-        found = {
+    with _folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
+        facts = {
             "environment": environment_name(environment),
             "tasks": label,
             "model": model.name,
             "attempts": how.trials,
             "isolation": sandbox.isolation,
-            **_figures(floor, episodes, time.perf_counter() - started),
             "measured": _facts(how, found_set),
             "prompt_hash": prompt_hash(found_set, environment, sandbox, how.settings),
             "version": __version__,
         }
+        _agree(folder, facts)
+        run = partial(_attempted, found_set, environment, sandbox, how, watch, folder)
+        floor = _outcomes(run(idle(), "noop", 1, found_set.idle_ways))
+        episodes = run(model, "eval", how.trials, found_set.ways)
+        found = {**facts, **_figures(floor, episodes, costs(folder)["eval"]["seconds"])}
         if other is not None:
             found["paired"] = paired_with(other, _outcomes(episodes), str(against))
-        if folder is not None:
-            folder.write_json("score.json", found)
+        folder.write_json("score.json", found)
     return found
+
+
+def _agree(folder: RunDirectory, facts: dict[str, Any]) -> None:
+    """Write down how a measurement is made; one that goes on must be made in the same way."""
+    begun = folder.read_json("measurement.json")
+    if begun is None and (folder.path / "scores.jsonl").exists():
+        raise _elsewhere(folder, "attempts, and does not say how they were made")
+    if begun is None:
+        folder.write_json("measurement.json", facts)
+        return
+    old, new = (whole["measured"] | whole for whole in (begun, json.loads(json.dumps(facts))))
+    for name in sorted((old.keys() | new.keys()) - {"measured"}):
+        if old.get(name) != new.get(name):
+            what = f"a measurement with {name} = {old.get(name)!r}, not {new.get(name)!r}"
+            raise _elsewhere(folder, what)
+
+
+def _elsewhere(folder: RunDirectory, what: str) -> UsageError:
+    return UsageError(
+        f"this folder holds {what}",
+        where=str(folder.path),
+        fix="another --out, or the options that it was begun with",
+    )
 
 
 def _attempted(
@@ -136,27 +161,46 @@ def _attempted(
     sandbox: Sandbox,
     how: Measuring,
     watch: Watch,
-    folder: RunDirectory | None,
+    folder: RunDirectory,
     who: Model,
     phase: str,
     trials: int,
     ways: Ways,
 ) -> list[Episode]:
-    attempts = evaluate(
-        who,
-        found_set.pairs,
-        environment,
-        sandbox,
-        phase=phase,
-        trials=trials,
-        settings=how.settings,
-        temperature=how.temperature,
-        seed=how.seed,
-        batch=how.batch,
-        ways=ways,
-    )
-    stage = watch.stage(f"score {who.name}", len(found_set.pairs) * trials)
-    return [_slim(episode) for episode in _kept(attempts, folder, stage)]
+    """All attempts of a phase, in the order of the tasks; those that are missing are made."""
+    wanted = {
+        (found_set.names.get(task.id, task.id), trial): f"{phase}/{task.id}/{trial}"
+        for task, _ in found_set.pairs
+        for trial in range(trials)
+    }
+    made = {(episode.task, episode.attempt): episode for episode in _kept(folder, phase)}
+    stage = watch.stage(f"score {who.name}", len(wanted), len(made))
+    with timed(folder, phase) as tick:
+        for episode in evaluate(
+            who,
+            found_set.pairs,
+            environment,
+            sandbox,
+            phase=phase,
+            trials=trials,
+            settings=how.settings,
+            temperature=how.temperature,
+            seed=how.seed,
+            batch=how.batch,
+            done={wanted[place] for place in made},
+            ways=ways,
+        ):
+            folder.append("scores.jsonl", episode)
+            made[episode.task, episode.attempt] = _slim(episode)
+            tick(episode.completion_tokens)
+            stage.update(len(made))
+    return [made[place] for place in wanted]
+
+
+def _kept(folder: RunDirectory, phase: str) -> Iterator[Episode]:
+    for line in folder.scan("scores.jsonl"):
+        if line["phase"] == phase:
+            yield _slim(Episode.model_validate(line))
 
 
 def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
@@ -241,25 +285,11 @@ def prompt_hash(
 
 
 @contextmanager
-def _new_folder(out: Path | None) -> Iterator[RunDirectory | None]:
-    if out is None:
-        yield None
-        return
-    if (out / "scores.jsonl").exists():
-        raise UsageError("this folder holds attempts already", where=str(out), fix="another --out")
-    with RunDirectory.open(out, create=True) as folder:
-        yield folder
-
-
-def _kept(
-    episodes: Iterable[Episode], folder: RunDirectory | None, stage: Stage
-) -> Iterator[Episode]:
-    """The same episodes, each written down and counted as it comes."""
-    for count, episode in enumerate(episodes, 1):
-        if folder is not None:
-            folder.append("scores.jsonl", episode)
-        stage.update(count)
-        yield episode
+def _folder(out: Path | None) -> Iterator[RunDirectory]:
+    """Where attempts are kept: `out`, or a place that goes when the measurement ends."""
+    with ExitStack() as stack:
+        path = out or Path(stack.enter_context(TemporaryDirectory(prefix="selfchallenge-")))
+        yield stack.enter_context(RunDirectory.open(path, create=True))
 
 
 def _outcomes(episodes: Iterable[Episode], *, grounded: bool = False) -> Outcomes:

@@ -81,6 +81,7 @@ class TestSet:
         oracle: a double that replays the ground truth.
         limits: what the set allows an agent; None leaves it to the settings.
         facts: what a score says of how it was measured.
+        names: what episodes call a task, by its id, where that is not the id.
     """
 
     pairs: Pairs
@@ -89,6 +90,7 @@ class TestSet:
     oracle: Callable[[], Model] | None = None
     limits: Limits | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def benchmark_set(
@@ -178,6 +180,7 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         oracle=partial(questions.replayer, found),
         limits=Limits(options.steps, options.tokens),
         facts=facts,
+        names={task.id: name for name, task in tasks.items()},
     )
 
 
@@ -256,4 +259,5 @@ def desk_set(
             "policy_shown": options.policy,
             "user": player.name,
         },
+        names={held.id: conversations.name_of(task) for task, held in pairs},
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from selfchallenge.episode import HINTED, USER_FAULT, Episode
 from selfchallenge.evaluation.metrics import compare, score
+from selfchallenge.runs.cost import costs
 from selfchallenge.runs.store import RunFiles
 
 
@@ -25,7 +26,7 @@ def summarise(run: RunFiles) -> dict[str, Any]:
     episodes = run.read("episodes.jsonl", Episode)
     hinted = any(episode.meta.get(HINTED) for episode in episodes)
     scores = run.read("scores.jsonl", Episode)
-    stages = _stages(run.read("stages.jsonl"))
+    stages = costs(run)
     accepted = len(run.read("tasks.jsonl"))
     phases = {phase: _outcomes(scores, phase) for phase in ("before", "after", "noop")}
     floor = score(phases["noop"])
@@ -89,15 +90,6 @@ def _paired(
     before: Mapping[str, list[bool]], after: Mapping[str, list[bool]]
 ) -> dict[str, Any] | None:
     return compare(before, after).to_json() if before and after else None
-
-
-def _stages(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    stages: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        stage = stages.setdefault(line["stage"], {"seconds": 0.0, "tokens": 0})
-        stage["seconds"] = round(stage["seconds"] + line["seconds"], 3)
-        stage["tokens"] += line["tokens"]
-    return stages
 
 
 def _rejections(

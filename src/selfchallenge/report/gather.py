@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from selfchallenge.episode import HINTED
+from selfchallenge.runs.cost import costs
 from selfchallenge.runs.store import RunFiles
 from selfchallenge.task import CodeAsTask, Verdict
 
@@ -165,7 +166,7 @@ def gather(run: RunFiles, heldout: Mapping[str, CodeAsTask]) -> RunView:
         accepted=accepted,
         rejected=rejected,
         steps=_steps(run),
-        stages=_stages(run) or summary.get("stages", {}),
+        stages=costs(run) or summary.get("stages", {}),
         rates=_rates(scores),
         changes={change: len(tasks) for change, tasks in keys.items()},
         pairs={
@@ -285,16 +286,6 @@ def _steps(run: RunFiles) -> list[Step]:
         for line in report.get("steps", [])
         if math.isfinite(line["loss"])
     ]
-
-
-def _stages(run: RunFiles) -> dict[str, dict[str, float]]:
-    """Seconds and tokens of each stage, in the order in which they began."""
-    total: dict[str, dict[str, float]] = {}
-    for line in run.scan("stages.jsonl"):
-        stage = total.setdefault(line["stage"], {"seconds": 0.0, "tokens": 0})
-        stage["seconds"] += line["seconds"]
-        stage["tokens"] += line["tokens"]
-    return total
 
 
 def _missing(run: RunFiles) -> list[str]:

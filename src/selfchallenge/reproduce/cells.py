@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -108,7 +107,6 @@ def _measure(cell: Cell, data: Path, watch: Watch) -> None:
     out, settings = cell.folder / "benchmark", cell.settings
     if (out / "score.json").exists():
         return
-    shutil.rmtree(out, ignore_errors=True)  # a measurement that was stopped is made again
     world = load_environment(cell.environment, data)
     name = benchmark_of(cell.environment)
     subset: Literal["all", "paper"] = "paper" if cell.environment == "airline" else "all"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
-from selfchallenge.runs.store import RunDirectory
+from selfchallenge.runs.store import RunDirectory, RunFiles
 
 EVERY = 5.0
 """Seconds between two records; a kill loses the account of at most as many."""
@@ -43,3 +43,13 @@ def timed(run: RunDirectory, stage: str) -> Iterator[Tick]:
         yield tick
     finally:
         record()
+
+
+def costs(run: RunFiles) -> dict[str, dict[str, Any]]:
+    """Seconds and tokens of each stage so far, in the order in which the stages began."""
+    total: dict[str, dict[str, Any]] = {}
+    for line in run.scan("stages.jsonl"):
+        stage = total.setdefault(line["stage"], {"seconds": 0.0, "tokens": 0})
+        stage["seconds"] = round(stage["seconds"] + line["seconds"], 3)
+        stage["tokens"] += line["tokens"]
+    return total

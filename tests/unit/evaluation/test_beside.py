@@ -7,6 +7,7 @@ import json
 import pytest
 
 from selfchallenge.environments.library import Library
+from selfchallenge.episode import Episode
 from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure
 from selfchallenge.evaluation.beside import as_table, beside, is_result, outcomes_of, read_results
@@ -71,12 +72,68 @@ def test_side_by_side_each_is_compared_with_the_first(results):
     assert "| prompt_hash |" in table
 
 
-def test_a_folder_is_not_written_to_twice(results):
+def measured(out, *, seed=3, stop_after=None):
+    """What an oracle scores on the library's tasks, or nothing where it is stopped before."""
+    how = Measuring(TRIALS, AgentSettings(), temperature=0.0, seed=seed, batch=4)
     tasks = choose_tasks(Library, "held-out")
-    how = Measuring(1, AgentSettings(), temperature=0.0, seed=0, batch=4)
-    out = results / "silent"
-    with Sandbox() as sandbox, pytest.raises(UsageError, match="holds attempts already"):
-        measure("scripted:silent", tasks, Library, sandbox, how, watch=Silent(), out=out)
+    with Sandbox() as sandbox:
+        watch = Silent() if stop_after is None else Stopping(stop_after)
+        return measure("scripted:oracle", tasks, Library, sandbox, how, watch=watch, out=out)
+
+
+class Stopping(Silent):
+    """Someone presses Ctrl-C after so many attempts."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def stage(self, name, total, done=0):
+        return self
+
+    def update(self, done, note=""):
+        self.after -= 1
+        if self.after == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_measurement_goes_on_where_it_was(tmp_path):
+    whole = measured(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path / "stopped", stop_after=20)
+    with (tmp_path / "stopped/scores.jsonl").open("a") as torn:
+        torn.write('{"phase": "eval", "ta')
+    assert not is_result(tmp_path / "stopped")
+    kept = (tmp_path / "stopped/scores.jsonl").read_text().splitlines()[:20]
+    resumed = measured(tmp_path / "stopped")
+    lines = (tmp_path / "stopped/scores.jsonl").read_text().splitlines()
+    assert lines[:20] == kept
+    attempts = [Episode.model_validate_json(line).key for line in lines]
+    assert len(attempts) == len(set(attempts)) == (1 + TRIALS) * whole["n"]
+    for found in (whole, resumed):
+        assert found["cost"].pop("seconds") > 0
+    assert resumed == whole
+
+
+def test_a_finished_measurement_is_told_again(tmp_path):
+    first = measured(tmp_path / "result")
+    before = (tmp_path / "result/scores.jsonl").read_bytes()
+    again = measured(tmp_path / "result")
+    assert (tmp_path / "result/scores.jsonl").read_bytes() == before
+    assert again["cost"].pop("seconds") >= first["cost"].pop("seconds")
+    assert again == first
+
+
+def test_a_folder_holds_one_measurement(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, stop_after=14)
+    before = (tmp_path / "scores.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="a measurement with seed = 3, not 4") as refused:
+        measured(tmp_path, seed=4)
+    assert "another --out" in refused.value.fix
+    (tmp_path / "measurement.json").unlink()
+    with pytest.raises(UsageError, match="does not say how they were made"):
+        measured(tmp_path)
+    assert (tmp_path / "scores.jsonl").read_bytes() == before
 
 
 def test_where_nothing_was_measured_it_is_said(tmp_path):

@@ -66,6 +66,32 @@ def test_only_the_first_tasks_are_taken_where_the_score_says_so(sandbox):
 
 
 @needs_data
+@pytest.mark.parametrize(
+    ("name", "benchmark"), [("calculation", "m3tooleval"), ("airline", "tau-bench")]
+)
+def test_a_stopped_benchmark_goes_on_where_it_was(name, benchmark, sandbox, tmp_path):
+    world = load_environment(name, FOLDER / benchmark)
+    chosen = benchmark_set(benchmark, world, SetOptions(first=4))
+
+    def found(out):
+        told = measure("scripted:oracle", chosen, world, sandbox, QUICK, watch=Silent(), out=out)
+        return {key: value for key, value in told.items() if key != "cost"}
+
+    whole = found(tmp_path / "whole")
+    lines = (tmp_path / "whole/scores.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 8  # doing nothing, and the double
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/measurement.json").write_bytes(
+        (tmp_path / "whole/measurement.json").read_bytes()
+    )
+    (tmp_path / "part/scores.jsonl").write_bytes(b"".join(lines[:6]))
+    assert found(tmp_path / "part") == whole
+    made = (tmp_path / "part/scores.jsonl").read_bytes().splitlines(keepends=True)
+    assert made[:6] == lines[:6]
+    assert len(made) == 8
+
+
+@needs_data
 def test_what_is_shown_changes_the_hash_of_the_prompt(sandbox):
     world = load_environment("airline", FOLDER / "tau-bench")
     hashes = set()
