@@ -124,6 +124,13 @@ def test_sft_with_micro_batches_is_the_same(tmp_path):
     assert one.losses == pytest.approx(other.losses, abs=1e-5)
 
 
+def test_policies_of_earlier_steps_are_refused_and_not_left_out_in_silence(tmp_path):
+    keeping = RftSettings(**COMMON, batch=4, epochs=3, keep=1)
+    with pytest.raises(UsageError, match="keep no policies of earlier steps"):
+        train_rft(Tiny(), episodes(1.0), tmp_path / "trl", keeping, engine="trl")
+    assert not (tmp_path / "trl").exists()
+
+
 def test_dpo_steps_are_ours_and_observations_count_for_nothing(tmp_path):
     one = train_dpo(Tiny(), episodes(1.0, 0.0), tmp_path / "own", DPO)
     other = train_dpo(Tiny(), episodes(1.0, 0.0), tmp_path / "trl", DPO, engine="trl")

@@ -128,7 +128,7 @@ class Preference:
             for epoch in range(settings.epochs)
             for batch in plan_batches(chosen, settings.batch, f"{settings.seed}/{epoch}")
         ]
-        self.steps, self.every = len(self.plan), settings.checkpoint
+        self.steps, self.round = len(self.plan), 1
         self.inputs = [[[s.ids, s.mask] for s in pair.samples] for pair in found.pairs]
         self.dtype, self.judged = torch.float32, list[Judged]()
 

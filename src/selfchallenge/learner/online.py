@@ -147,7 +147,7 @@ class Online:
 
     def __post_init__(self) -> None:
         self.steps = self.settings.iterations * self.settings.updates
-        self.every = self.settings.checkpoint * self.settings.updates
+        self.round = self.settings.updates
         self.inputs = [list(self.tasks), self.temperature]
 
     def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:

@@ -160,7 +160,7 @@ class Likelihood:
             for epoch in range(settings.epochs)
             for batch in plan_batches(chosen.samples, settings.batch, f"{settings.seed}/{epoch}")
         ]
-        self.steps, self.every = len(self.plan), settings.checkpoint
+        self.steps, self.round = len(self.plan), 1
         self.inputs = [[s.ids, s.mask, s.weight] for s in chosen.samples]
         self.dtype = torch.float32
 

@@ -32,6 +32,8 @@ class StepSettings:
             a batch with more is cut and its gradients added. In float32 half as many.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
         checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
+        keep: the like between two policies that are kept in a folder `model.steps/N` after N of
+            them, to be measured by themselves; 0 keeps none. Only by our own engine.
         seed: of the adapters' initial values and the order of samples.
     """
 
@@ -44,12 +46,13 @@ class StepSettings:
     micro_tokens: int = 1600
     precision: Precision = "auto"
     checkpoint: int = 5
+    keep: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         require(self, learning_rate=ABOVE_ZERO, clip=ABOVE_ZERO, warmup=COUNT, rank=COUNT)
         require(self, alpha=POSITIVE, max_length=POSITIVE, micro_tokens=POSITIVE)
-        require(self, checkpoint=POSITIVE, seed=SEED)
+        require(self, checkpoint=POSITIVE, keep=COUNT, seed=SEED)
 
 
 @dataclass(frozen=True)

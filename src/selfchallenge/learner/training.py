@@ -145,12 +145,12 @@ class Algorithm(Protocol):
 
     Attributes:
         steps: how many there are.
-        every: steps between two checkpoints.
+        round: steps that `checkpoint` and `keep` count as one.
         inputs: plain values that decide the result, besides model and settings.
     """
 
     steps: int
-    every: int
+    round: int
     inputs: Any
 
     def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
@@ -197,6 +197,11 @@ class Training:
     def state_file(self) -> Path:
         """The checkpoint."""
         return self.directory.with_name(self.directory.name + ".partial") / "state.pt"
+
+    @property
+    def kept(self) -> Path:
+        """The policies of earlier rounds, a folder each, as `settings.keep` asks for."""
+        return self.directory.with_name(self.directory.name + ".steps")
 
     @property
     def fingerprint(self) -> str:
@@ -251,7 +256,7 @@ class Training:
                 done = len(self.records)
                 batches = self.algorithm.batches(self.records)
                 with training(module, self.dtype):
-                    self._steps(batches, own | beside, optimizer, progress)
+                    self._steps(batches, adapted, own | beside, optimizer, progress)
             report = self._report(sum(p.numel() for p in own.values()))
             if processes.is_main():
                 publish(self.directory, lambda folder: self._write(folder, adapted, report))
@@ -268,17 +273,21 @@ class Training:
     def _steps(
         self,
         batches: Iterator[Any],
+        adapted: Any,
         parameters: dict[str, torch.nn.Parameter],
         optimizer: torch.optim.Optimizer,
         progress: Progress,
     ) -> None:
-        algorithm = self.algorithm
         for batch in batches:
             self.records.append(self._step(optimizer, batch))
             progress(self.records[-1])
-            done = len(self.records)
-            due = done % algorithm.every == 0 and done < algorithm.steps
-            if due and processes.is_main():
+            rounds, within = divmod(len(self.records), self.algorithm.round)
+            if within or len(self.records) == self.algorithm.steps or not processes.is_main():
+                continue
+            # What is kept comes first: the state says that it is there.
+            if self.settings.keep and rounds % self.settings.keep == 0:
+                self._keep(rounds, adapted)
+            if rounds % self.settings.checkpoint == 0:
                 self._save(parameters, optimizer)
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Any) -> StepRecord:
@@ -302,6 +311,13 @@ class Training:
             figures=found.figures,
         )
 
+    def _keep(self, rounds: int, adapted: Any) -> None:
+        """Keep the policy as it is now, over one that a training kept which was cut short."""
+        kept = self.kept / str(rounds)
+        shutil.rmtree(kept, ignore_errors=True)
+        report = self._report(sum(p.numel() for p in adapters.trained_parameters(adapted).values()))
+        publish(kept, lambda folder: self._write(folder, adapted, report))
+
     def _save(
         self, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> None:
@@ -319,6 +335,8 @@ class Training:
         """Go back to the last checkpoint; one of other inputs is of no use and is ignored."""
         state = load_state(self.state_file)
         if state is None or state["fingerprint"] != self.fingerprint:
+            if processes.is_main():
+                shutil.rmtree(self.kept, ignore_errors=True)
             return
         with torch.no_grad():
             for name, parameter in parameters.items():

@@ -72,6 +72,12 @@ class TrlTraining(Training):
     def arguments(self) -> dict[str, Any]:
         """What all of TRL's configurations are told."""
         settings = self.settings
+        if settings.keep:
+            raise UsageError(
+                "TRL's trainers keep no policies of earlier steps",
+                where="--engine trl",
+                fix="set keep to 0, or use --engine own",
+            )
         share = self._share()
         return {
             "output_dir": str(self.work),
@@ -87,7 +93,7 @@ class TrlTraining(Training):
             "gradient_accumulation_steps": self.rows // (share * processes.count()),
             "num_train_epochs": 1,
             "save_strategy": "steps",
-            "save_steps": self.algorithm.every,
+            "save_steps": settings.checkpoint * self.algorithm.round,
             "save_total_limit": 2,
             "logging_steps": 1,
             "logging_nan_inf_filter": False,

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.errors import StageError, UsageError
-from selfchallenge.evaluation.benchmarks import Measuring, measure
-from selfchallenge.evaluation.sets import SetOptions, benchmark_set
-from selfchallenge.executor.user import ModelUser, User
+from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
+from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
+from selfchallenge.evaluation.suite import held_out_tasks
+from selfchallenge.executor.user import ModelUser, played_by
+from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
 from selfchallenge.progress import Watch
@@ -91,8 +95,27 @@ def _run(cell: Cell, watch: Watch) -> str:
             failed = error.what
         loop.report()
     if not failed and data is not None and {"before", "after"} & {*cell.stages}:
-        _measure(cell, data, watch)
+        trained = "after" in cell.stages
+        spec = str(cell.folder / "model") if trained else cell.settings.model
+        _measure(cell, spec, cell.folder / "benchmark", watch)
+    if not failed and "after" in cell.stages:
+        for rounds, kept in kept_policies(cell).items():
+            # A scripted model is stood in for where it is trained, and nowhere else.
+            scripted = cell.settings.model.startswith("scripted:")
+            spec = cell.settings.model if scripted else str(kept)
+            _measure(cell, spec, point_of(cell, rounds), watch)
     return failed
+
+
+def kept_policies(cell: Cell) -> dict[int, Path]:
+    """The policies that its training kept on the way, by the rounds they had learnt from."""
+    folders = (cell.folder / "model.steps").glob("*")
+    return dict(sorted((int(folder.name), folder) for folder in folders if folder.name.isdigit()))
+
+
+def point_of(cell: Cell, rounds: int) -> Path:
+    """Where the score of a policy that was kept after so many rounds lies."""
+    return cell.folder / "curve" / str(rounds)
 
 
 def _go_through(loop: Loop, stage: str) -> None:
@@ -102,15 +125,12 @@ def _go_through(loop: Loop, stage: str) -> None:
         getattr(loop, stage)()
 
 
-def _measure(cell: Cell, data: Path, watch: Watch) -> None:
-    """Test the cell's model on the paper's benchmark of its environment."""
-    out, settings = cell.folder / "benchmark", cell.settings
+def _measure(cell: Cell, spec: str, out: Path, watch: Watch) -> None:
+    """Test a model on what the cell is tested on."""
+    settings = cell.settings
     if (out / "score.json").exists():
         return
-    world = load_environment(cell.environment, data)
-    name = benchmark_of(cell.environment)
-    subset: Literal["all", "paper"] = "paper" if cell.environment == "airline" else "all"
-    options = SetOptions(subset=subset, policy=False, tokens=settings.agent.max_tokens)
+    world = load_environment(cell.environment, cell.data)
     how = Measuring(
         settings.trials,
         settings.agent,
@@ -118,15 +138,31 @@ def _measure(cell: Cell, data: Path, watch: Watch) -> None:
         settings.seed,
         settings.batch,
     )
-    trained = str(cell.folder / "model")
-    spec = trained if "after" in cell.stages else settings.model
     with ExitStack() as stack:
-        user: User | None = None
-        if cell.user_model and name != "m3tooleval":  # its tasks are read
-            user = ModelUser(stack.enter_context(closing(load_model(cell.user_model))))
         sandbox = stack.enter_context(Sandbox(**settings.sandbox()))
-        tasks = benchmark_set(name, world, options, user)
-        measure(spec, tasks, world, sandbox, how, watch=watch, label=name, out=out)
+        load = partial(_opened, stack)
+        label = "held-out" if cell.data is None else benchmark_of(cell.environment)
+        if cell.data is None:
+            user = played_by(settings.user_model, load)
+            tests = own_set(held_out_tasks(world), world, sandbox, user)
+        else:
+            tests = _benchmark(cell, world, label, load)
+        measure(spec, tests, world, sandbox, how, watch=watch, label=label, out=out)
+
+
+def _opened(stack: ExitStack, spec: str) -> Model:
+    return stack.enter_context(closing(load_model(spec)))
+
+
+def _benchmark(
+    cell: Cell, world: type[Environment], name: str, load: Callable[[str], Model]
+) -> TestSet:
+    """The paper's benchmark of the cell's environment."""
+    subset: Literal["all", "paper"] = "paper" if cell.environment == "airline" else "all"
+    options = SetOptions(subset=subset, policy=False, tokens=cell.settings.agent.max_tokens)
+    told = cell.user_model and name != "m3tooleval"  # its tasks are read
+    user = ModelUser(load(cell.user_model)) if told else None
+    return benchmark_set(name, world, options, user)
 
 
 def _asked(cell: Cell) -> dict[str, Any]:

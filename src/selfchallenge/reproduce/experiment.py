@@ -66,7 +66,7 @@ class Experiment(Record):
         environments: where it happens.
         measures: columns of its table.
         baseline: the arm that the others are compared with, task by task; empty: none.
-        plot: how it is drawn; `none` for a table.
+        plot: how it is drawn; `none` for a table, `curves` for scores over rollouts.
         x_label: of a plot of lines.
         arms: its rows, each after the arms that it builds on.
     """
@@ -76,7 +76,7 @@ class Experiment(Record):
     environments: tuple[str, ...]
     measures: tuple[Measure, ...]
     baseline: str = ""
-    plot: Literal["none", "bars", "lines", "lengths"] = "none"
+    plot: Literal["none", "bars", "lines", "lengths", "curves"] = "none"
     x_label: str = ""
     arms: tuple[Arm, ...] = Field(alias="arm")
 

@@ -10,7 +10,7 @@ from selfchallenge.reproduce.result import Row
 
 WIDTH, LEFT, RIGHT = 720, 250, 40
 OURS, THEIRS = "#8ac", "#c63"
-COLOURS = ("#356", "#583", "#86a", "#a60")
+COLOURS = ("#356", "#583", "#86a", "#a60", "#048", "#a33")
 
 
 def draw(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
@@ -19,6 +19,8 @@ def draw(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
         return _bars(experiment.title, rows)
     if experiment.plot == "lines":
         return _lines(experiment, scale, rows)
+    if experiment.plot == "curves":
+        return _curves(experiment.title, rows)
     return _lengths(experiment.title, rows) if experiment.plot == "lengths" else ""
 
 
@@ -62,6 +64,26 @@ def _lines(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
     label = f"{experiment.x_label}, up to {most:,.0f}"
     parts.append(_text(_x(1.0), 392, label, "end"))
     return _svg(experiment.title, 410, parts)
+
+
+def _curves(title: str, rows: Sequence[Row]) -> str:
+    """One line an arm: Pass@1 by the rollouts that were made; the paper's last score as a mark."""
+    shown = [row for row in rows if row.get("curve") or "pass@1" in row["paper"]]
+    most = max((p["rollouts"] for row in shown for p in row.get("curve", ())), default=0.0) or 1.0
+    parts = [_legend("Pass@1 with its 95 % interval over rollouts; squares are the paper's")]
+    parts += [_text(LEFT - 10, _y(t) + 5, f"{t:.0%}", "end") for t in _TICKS]
+    for place, row in enumerate(shown):
+        colour = COLOURS[place % len(COLOURS)]
+        parts.append(_text(10, 80 + 20 * place, row["arm"], colour=colour))
+        points = [
+            (point["rollouts"] / most, {"measures": {"pass@1": point}, "paper": {}})
+            for point in row.get("curve", ())
+        ]
+        if points:
+            points[-1][1]["paper"] = row["paper"]
+        parts += _line_of(points, colour)
+    parts.append(_text(_x(1.0), 392, f"rollouts, up to {most:,.0f}", "end"))
+    return _svg(title, 410, parts)
 
 
 def _line_of(points: Sequence[tuple[float, Row]], colour: str) -> list[str]:

@@ -7,6 +7,7 @@ seeds; the scores of the single seeds stand beside it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from selfchallenge.evaluation.metrics import (
     proportion_interval,
     wilson,
 )
-from selfchallenge.reproduce.cells import state_of
+from selfchallenge.reproduce.cells import kept_policies, point_of, state_of
 from selfchallenge.reproduce.experiment import Arm, Experiment, Scale
 from selfchallenge.reproduce.plan import Asked, Cell, environments_of, left_out
 from selfchallenge.runs.store import RunFiles
@@ -43,7 +44,8 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
     """The rows of the result, the average over environments behind each arm that has several.
 
     Each has `arm`, `environment`, `state`, `measures` (`value`, `ci95`, `n`, `seeds`; shares
-    between 0 and 1), `paper` (values alike), and `paired` against the baseline.
+    between 0 and 1), `paper` (values alike), and `paired` against the baseline; in an experiment
+    with curves also `curve`, a Pass@1 for each number of `rollouts` that was measured.
     """
     found: list[Row] = []
     places = environments_of(experiment, scale)
@@ -55,6 +57,8 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
             mine = [c for c in cells if (c.arm, c.environment) == (arm.name, environment)]
             row = _row(arm, environment, mine, left=arm in out)
             row["measures"] = _measures(experiment, mine)
+            if experiment.plot == "curves":
+                row["curve"] = _curve(_done(mine))
             if "pass@1" in row["measures"]:
                 rates[arm.name, environment] = _rates(_done(mine), 1)
             first = rates.get((experiment.baseline, environment))
@@ -123,7 +127,10 @@ def _outcomes(cell: Cell) -> Outcomes:
 
 def _rates(cells: Sequence[Cell], k: int) -> dict[str, float]:
     """For each task the mean of its pass@k over seeds; empty where a task has fewer trials."""
-    seeds = [_outcomes(cell) for cell in cells]
+    return _mean_rates([_outcomes(cell) for cell in cells], k)
+
+
+def _mean_rates(seeds: Sequence[Outcomes], k: int) -> dict[str, float]:
     if any(len(passed) < k for outcomes in seeds for passed in outcomes.values()):
         return {}
     return {
@@ -137,6 +144,41 @@ def _score(cells: Sequence[Cell], name: str) -> dict[str, Any]:
         return {}
     seeds = [fmean(_rates([cell], SCORES[name]).values()) for cell in cells]
     return {name: _figure(fmean(rates), proportion_interval(rates), len(rates), seeds)}
+
+
+def _curve(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Pass@1 after the rounds that every seed kept a policy of, and at the end."""
+    tested = [cell for cell in cells if {"before", "after"} & {*cell.stages}]
+    if not tested:
+        return []
+    rounds = set.intersection(*({*kept_policies(cell)} for cell in tested))
+    points = []
+    for done in sorted(rounds):
+        rollouts = [_rollouts(kept_policies(cell)[done], cell) for cell in tested]
+        seeds = [outcomes_of(point_of(cell, done)) for cell in tested]
+        points.append({"rollouts": fmean(rollouts), **_point(seeds)})
+    made = [_attempts(cell) for cell in tested]
+    points.append({"rollouts": fmean(made), **_point([_outcomes(cell) for cell in tested])})
+    return points
+
+
+def _rollouts(kept: Path, cell: Cell) -> int:
+    """Attempts that were made until a policy was kept, those that taught nothing among them."""
+    own = cell.settings.grpo if cell.settings.algorithm == "grpo" else cell.settings.ppo
+    steps = json.loads((kept / "training.json").read_text("utf-8"))["steps"]
+    return sum(int(step["figures"]["tried"]) * own.group for step in steps[:: own.updates])
+
+
+def _attempts(cell: Cell) -> int:
+    """All attempts that a cell learnt from; none where nothing was trained."""
+    folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
+    return sum(1 for folder in folders for _ in RunFiles(folder).scan("episodes.jsonl"))
+
+
+def _point(seeds: Sequence[Outcomes]) -> dict[str, Any]:
+    rates = list(_mean_rates(seeds, 1).values())
+    each = [fmean(_mean_rates([one], 1).values()) for one in seeds]
+    return _figure(fmean(rates), proportion_interval(rates), len(rates), each)
 
 
 def _average(arm: Arm, own: Sequence[Row]) -> Row:

@@ -113,8 +113,23 @@ def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
         if experiment.baseline:
             cells.append(_difference(row.get("paired")))
         lines.append(_line(cells))
+    lines += _curves(rows)
     lines += ["", _EXPLAINED]
     return "\n".join(lines) + "\n"
+
+
+def _curves(rows: Sequence[Row]) -> list[str]:
+    """Pass@1 over rollouts, where policies were kept on the way."""
+    curved = [row for row in rows if len(row.get("curve", ())) > 1]
+    if not curved:
+        return []
+    lines = ["", "Pass@1 on the way:", "", _line(["arm", "rollouts", "pass@1"])]
+    lines.append(_line(["---"] * 3))
+    for row in curved:
+        for point in row["curve"]:
+            shown = _ours({"measures": {"pass@1": point}, "state": "done"}, "pass@1")
+            lines.append(_line([row["arm"], f"{point['rollouts']:,.0f}", shown]))
+    return lines
 
 
 _EXPLAINED = (

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,32 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, train, settings, r
     assert again.losses == whole.losses
     assert again.samples == whole.samples
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(three), strict=True))
+
+
+@BOTH
+@pytest.mark.parametrize("rank", [16, 0])
+def test_policies_kept_on_the_way_are_those_of_shorter_trainings(tmp_path, train, settings, rank):
+    settings = replace(settings, rank=rank, updates=2, checkpoint=3, iterations=5, keep=2)
+
+    def stop(record):
+        if record.step == 9:  # after both were kept, before the second checkpoint
+            raise KeyboardInterrupt
+
+    (tmp_path / "cut.steps/1").mkdir(parents=True)  # of an earlier training
+    one, two = TinyModel(), TinyModel()
+    with pytest.raises(KeyboardInterrupt):
+        train(one, TASKS, Sampler(one), tmp_path / "cut", settings, progress=stop)
+    report = train(two, TASKS, Sampler(two), tmp_path / "cut", settings)
+    assert report.resumed == 6
+    assert sorted(folder.name for folder in (tmp_path / "cut.steps").iterdir()) == ["2", "4"]
+    for rounds in (2, 4):
+        shorter, kept = TinyModel(), TinyModel()
+        alone = replace(settings, iterations=rounds, keep=0)
+        train(shorter, TASKS, Sampler(shorter), tmp_path / f"{rounds}", alone)
+        adapters.restore(kept.module, tmp_path / f"cut.steps/{rounds}")
+        assert all(torch.equal(a, b) for a, b in zip(weights(kept), weights(shorter), strict=True))
+        told = json.loads((tmp_path / f"cut.steps/{rounds}/training.json").read_text())
+        assert len(told["steps"]) == 2 * rounds
 
 
 @BOTH

@@ -113,6 +113,13 @@ def test_stopped_at_every_step_it_ends_with_the_same_bits(episodes, tmp_path):
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
+def test_policies_are_kept_every_so_many_steps(model, episodes, tmp_path):
+    report = train_rft(model, episodes, tmp_path / "model", replace(SETTINGS, keep=3))
+    kept = sorted(int(folder.name) for folder in (tmp_path / "model.steps").iterdir())
+    assert kept == list(range(3, len(report.steps), 3))
+    assert not same(weights(tmp_path / "model.steps/3"), weights(tmp_path / "model"))
+
+
 def test_a_checkpoint_of_other_inputs_is_not_used(model, episodes, tmp_path):
     def stop(record):
         if record.step == 4:
