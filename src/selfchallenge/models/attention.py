@@ -56,7 +56,9 @@ class _Step:
         positions: its position in the sequence, prefix included, [total].
         widest: most new tokens of a row.
         longest: most positions in use in a slot after the step, rounded up.
-        hidden: True where a query must not see a slot's position, [rows, 1, widest, 1, longest].
+        bias: 0 where a query sees a position and -inf where it must not, first those of the longest
+            prefix and then those of the slot, [rows, 1, widest, 1, before + longest].
+        before: length of the longest prefix.
         groups: the prefixes to be seen besides.
     """
 
@@ -68,7 +70,8 @@ class _Step:
     positions: Tensor
     widest: int
     longest: int
-    hidden: Tensor
+    bias: Tensor
+    before: int
     groups: tuple[_Group, ...]
 
 
@@ -136,7 +139,7 @@ class Slots:
         after = [start + n for start, n in zip(starts, counts, strict=True)]
         self._fit(max(*after, *self.lengths))
         prefixes = self.prefixes[first : first + len(counts)]
-        self._step = _plan(first, starts, counts, prefixes, self._device)
+        self._step = _plan(first, starts, counts, prefixes, self._layers[0])
         for row, n in enumerate(counts, first):
             self.lengths[row] += n
         ends = torch.tensor(list(accumulate(counts)), device=self._device) - 1
@@ -163,10 +166,16 @@ class Slots:
         keys[step.rows, :, step.places] = key.to(keys.dtype)
         values[step.rows, :, step.places] = value.to(values.dtype)
         folded = _fold(query.to(keys.dtype) * scale, step, keys.shape[1])
-        seen = _part(folded, keys[:, :, : step.longest], values[:, :, : step.longest], step.hidden)
+        asked = folded.flatten(2, 3)
+        scores = asked @ keys[:, :, : step.longest].transpose(-1, -2)
+        if step.groups:
+            scores = torch.cat([_prefix_scores(asked, step, layer), scores], -1)
+        scores = scores.view(*folded.shape[:-1], -1).add_(step.bias)
+        weights = scores.softmax(-1).flatten(2, 3)
+        out = weights[..., step.before :] @ values[:, :, : step.longest]
         for group in step.groups:
-            seen = _with_prefix(seen, folded, group, layer)
-        return _unfold(seen.out / seen.total.unsqueeze(-1), step, query)
+            _add_prefix(out, weights, group, layer)
+        return _unfold(out.view(folded.shape), step, query)
 
     def _fit(self, length: int) -> None:
         """Make the buffer as long as its longest row needs: a step of all rows then reads it whole.
@@ -198,8 +207,10 @@ def _plan(
     starts: Sequence[int],
     counts: Sequence[int],
     prefixes: Sequence[Prefix | None],
-    device: torch.device,
+    like: Tensor,
 ) -> _Step:
+    device = like.device
+
     def tensor(values: list[int]) -> Tensor:
         return torch.tensor(values, device=device)
 
@@ -210,8 +221,12 @@ def _plan(
     before = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
     places = [starts[row] + column for row, column in zip(rows, columns, strict=True)]
     positions = [before[row] + place for row, place in zip(rows, places, strict=True)]
+    longest_prefix = max(before)
     last_seen = tensor(list(starts))[:, None] + torch.arange(widest, device=device)
     hidden = torch.arange(longest, device=device) > last_seen[:, :, None]
+    beyond = torch.arange(longest_prefix, device=device) >= tensor(before)[:, None, None]
+    hidden = torch.cat([beyond.expand(-1, widest, -1), hidden], -1)
+    bias = torch.zeros(hidden.shape, dtype=like.dtype, device=device)
     return _Step(
         first=first,
         count=len(counts),
@@ -221,7 +236,8 @@ def _plan(
         positions=tensor(positions),
         widest=widest,
         longest=longest,
-        hidden=hidden[:, None, :, None, :],
+        bias=bias.masked_fill_(hidden, float("-inf"))[:, None, :, None, :],
+        before=longest_prefix,
         groups=_groups(prefixes, device),
     )
 
@@ -259,64 +275,40 @@ def _unfold(out: Tensor, step: _Step, query: Tensor) -> Tensor:
     return flat.reshape(query.shape).to(query.dtype)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Softmax attention over some of the keys, to be joined with others.
-
-    Attributes:
-        out: sum of the values, weighted and not yet divided, [..., queries, per, width].
-        top: largest score, [..., queries, per].
-        total: sum of the weights, [..., queries, per].
-    """
-
-    out: Tensor
-    top: Tensor
-    total: Tensor
-
-    def __or__(self, other: _Part) -> _Part:
-        top = torch.maximum(self.top, other.top)
-        left, right = (self.top - top).exp_(), (other.top - top).exp_()
-        out = self.out * left.unsqueeze(-1) + other.out * right.unsqueeze(-1)
-        return _Part(out, top, self.total * left + other.total * right)
-
-
-def _part(query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) -> _Part:
-    """Attend to these keys.
+def _prefix_scores(asked: Tensor, step: _Step, layer: int) -> Tensor:
+    """How much each query wants of each position of its prefix, [rows, kv_heads, queries, before].
 
     Args:
-        query: [..., queries, per, width], scaled.
-        keys: [..., length, width].
-        values: like `keys`.
-        hidden: True where a query does not see a key, broadcast to [..., queries, per, length].
+        asked: [rows, kv_heads, queries, width], scaled.
+        step: its groups are those of these rows.
+        layer: number of the layer.
     """
-    scores = (query.flatten(-3, -2) @ keys.transpose(-1, -2)).float()
-    scores = scores.view(*query.shape[:-1], -1)
-    if hidden is not None:
-        scores = scores.masked_fill_(hidden, float("-inf"))
-    top = scores.amax(-1)
-    weights = scores.sub_(top.unsqueeze(-1)).exp_()
-    out = weights.flatten(-3, -2).to(values.dtype) @ values
-    return _Part(out.float().view(query.shape), top, weights.sum(-1))
+    rows, kv_heads, queries, _ = asked.shape
+    found = asked.new_zeros(rows, kv_heads, queries, step.before)
+    for group in step.groups:
+        keys = group.prefix.kv[layer, 0]
+        scores = _together(asked if group.rows is None else asked[group.rows], keys.transpose(1, 2))
+        if group.rows is None:
+            return scores
+        found[group.rows, :, :, : keys.shape[1]] = scores
+    return found
 
 
-def _with_prefix(seen: _Part, query: Tensor, group: _Group, layer: int) -> _Part:
-    """Let the rows of a group see their prefix too."""
-    mine = query if group.rows is None else query[group.rows]
-    rows, kv_heads, queries, per, width = mine.shape
-    keys, values = group.prefix.kv[layer]
-    # All rows meet the prefix in one product: [kv_heads, rows * queries, per, width].
-    folded = mine.transpose(0, 1).reshape(kv_heads, rows * queries, per, width)
-    flat = _part(folded, keys, values, None)
-    parts = (flat.out, flat.top, flat.total)
-    shape = (kv_heads, rows, queries, per)
-    prefix = _Part(*(part.view(*shape, *part.shape[3:]).transpose(0, 1) for part in parts))
+def _add_prefix(out: Tensor, weights: Tensor, group: _Group, layer: int) -> None:
+    """Add what a group's rows see in their prefix to `out` [rows, kv_heads, queries, width]."""
+    values = group.prefix.kv[layer, 1]
+    mine = weights[..., : values.shape[1]]
     if group.rows is None:
-        return seen | prefix
-    both = _Part(seen.out[group.rows], seen.top[group.rows], seen.total[group.rows]) | prefix
-    seen.out[group.rows] = both.out
-    seen.top[group.rows] = both.top
-    seen.total[group.rows] = both.total
-    return seen
+        out += _together(mine, values)
+    else:
+        out[group.rows] += _together(mine[group.rows], values)
+
+
+def _together(rows: Tensor, shared: Tensor) -> Tensor:
+    """All rows [rows, kv_heads, n, a] times one matrix a head [kv_heads, a, b], in one product."""
+    count, kv_heads, n, _ = rows.shape
+    product = rows.transpose(0, 1).reshape(kv_heads, count * n, -1) @ shared
+    return product.view(kv_heads, count, n, -1).transpose(0, 1)
 
 
 _active: list[Slots] = []

@@ -1,7 +1,8 @@
 """What of a prompt is computed already: shared beginnings, and conversations that go on.
 
-Both are kept with their keys and values, the least recently used ones leave when the bytes run out,
-and all of it is worthless once the weights have changed.
+Both are kept with their keys and values. A conversation that was gone on with leaves first when the
+bytes run out, then what was used least recently; one that nobody goes on with leaves after a few
+calls. All of it is worthless once the weights have changed.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ SHORTEST = 48
 """Ids that a prefix must add to be kept apart."""
 WORTH = 512
 """Ids that a new prefix must save, over all prompts seen lately, to be worth a pass of its own."""
+IDLE = 8
+"""Calls after which a conversation that nobody went on with has ended."""
 _ALIKE = 16
 """Prompts that share fewer ids than this after a prefix are not looked at together."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A conversation so far: its ids begin with those of `prefix`, `own` holds the rest."""
+    """A conversation so far: its ids begin with those of `prefix`, `own` holds the rest.
+
+    Attributes:
+        call: in which it was kept.
+    """
 
     prefix: Prefix | None
     own: Tensor
+    call: int
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,11 @@ class Memory:
         self._seen: deque[Ids] = deque(maxlen=64)
         self._kept: OrderedDict[Ids, Prefix | Kept] = OrderedDict()
         self._bytes = 0
+        self._calls = 0
 
     def starts(self, prompts: Sequence[tuple[Ids, Ids]]) -> list[Start]:
         """Where to start for each prompt, given its ids and those that were its context."""
+        self._begin_call()
         found = [self._conversation(ids, context) for ids, context in prompts]
         fresh = [ids for (ids, _), start in zip(prompts, found, strict=True) if start is None]
         for ids in shared_beginnings({*fresh, *self._seen}):
@@ -76,7 +86,7 @@ class Memory:
 
     def keep(self, ids: Ids, prefix: Prefix | None, own: Tensor) -> None:
         """Remember a conversation up to `ids`."""
-        self._put(ids, Kept(prefix, own))
+        self._put(ids, Kept(prefix, own, self._calls))
 
     def forget(self) -> None:
         """Drop everything."""
@@ -84,13 +94,23 @@ class Memory:
         self._kept.clear()
         self._bytes = 0
 
+    def _begin_call(self) -> None:
+        self._calls += 1
+        ended = [
+            ids
+            for ids, kept in self._kept.items()
+            if isinstance(kept, Kept) and self._calls - kept.call > IDLE
+        ]
+        for ids in ended:
+            self._bytes -= _bytes(self._kept.pop(ids))
+
     def _conversation(self, ids: Ids, context: Ids) -> Start | None:
         # The last id of a reply was sampled and not read, so it is missing in what is kept.
         key = context[:-1]
         kept = self._kept.get(key)
         if not isinstance(kept, Kept) or ids[: len(key)] != key:
             return None
-        self._kept.move_to_end(key)
+        self._kept.move_to_end(key, last=False)
         return Start(kept.prefix, kept.own)
 
     def _longest(self, ids: Ids) -> Prefix | None:

@@ -75,15 +75,41 @@ def test_nothing_is_made_for_what_was_only_seen_before():
     assert len(computer.made) == 1
 
 
-def test_the_least_recently_used_leaves_first():
+def known(memory, n):
+    return memory.starts([((n, 1, 5, 6), (n, 1, 5))])[0].own is not None
+
+
+def test_what_was_gone_on_with_leaves_first_and_then_the_oldest():
     memory = Memory(3000, Computer())
     own = torch.zeros(1, 2, 1, 100, 1)  # 800 bytes
     for n in range(3):
         memory.keep((n, 1), None, own)
-    assert memory.starts([((0, 1, 5, 6), (0, 1, 5))])[0].own is own
+    assert memory.starts([((1, 1, 5, 6), (1, 1, 5))])[0].own is own
     memory.keep((3, 1), None, own)
-    kept = [memory.starts([((n, 1, 5, 6), (n, 1, 5))])[0].own is not None for n in range(4)]
-    assert kept == [True, False, True, True]
+    assert not known(memory, 1)
+    memory.keep((4, 1), None, own)
+    assert not known(memory, 0)
+    assert all(known(memory, n) for n in (2, 3, 4))
+
+
+def test_conversations_that_take_turns_are_never_read_again():
+    """Those of a batch go on one after the other, which ruins a plain order of use."""
+    memory = Memory(3 * 800 + 100, Computer())
+    for turn in range(5):
+        prompts = [((n, *range(turn), 8, 9), (n, *range(turn), 8)) for n in range(3)]
+        starts = memory.starts(prompts)
+        assert all((start.own is not None) == (turn > 0) for start in starts)
+        for n in range(3):
+            memory.keep((n, *range(turn + 1)), None, torch.zeros(1, 2, 1, 100, 1))
+
+
+def test_a_conversation_that_nobody_goes_on_with_leaves():
+    memory = Memory(10**9, Computer())
+    memory.keep((0, 1), None, torch.zeros(1, 2, 1, 100, 1))
+    for _ in range(reuse.IDLE):
+        assert known(memory, 0)
+    assert not known(memory, 0)
+    assert memory._bytes == 0
 
 
 def test_a_conversation_is_found_by_its_context_only():
