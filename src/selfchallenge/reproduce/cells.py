@@ -100,15 +100,14 @@ def _run(cell: Cell, watch: Watch) -> str:
         _measure(cell, spec, cell.folder / "benchmark", watch)
     if not failed and "after" in cell.stages:
         for rounds, kept in kept_policies(cell).items():
-            # A scripted model is stood in for where it is trained, and nowhere else.
-            scripted = cell.settings.model.startswith("scripted:")
-            spec = cell.settings.model if scripted else str(kept)
-            _measure(cell, spec, point_of(cell, rounds), watch)
+            _measure(cell, str(kept), point_of(cell, rounds), watch)
     return failed
 
 
 def kept_policies(cell: Cell) -> dict[int, Path]:
     """The policies that its training kept on the way, by the rounds they had learnt from."""
+    if cell.settings.model.startswith("scripted:"):
+        return {}  # what was trained only stands in for it
     folders = (cell.folder / "model.steps").glob("*")
     return dict(sorted((int(folder.name), folder) for folder in folders if folder.name.isdigit()))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from selfchallenge.reproduce.tell import result_text
 from selfchallenge.task import CodeAsTask
 
 pytest.importorskip("torch")
+sys.path.append(str(Path(__file__).parents[1] / "models"))
+from tiny_model import save_tiny
+
 pytestmark = pytest.mark.timeout(900)  # an experiment is many runs
 
 NAME = "table3"
@@ -169,6 +173,31 @@ def test_a_gate_that_lets_nothing_through_has_a_yield_of_nothing(tmp_path, monke
     assert row["state"] == "failed: no candidate was accepted"
     assert row["measures"]["yield"]["value"] == 0.0
     assert found["verifier"]["measures"]["yield"]["value"] > 0
+
+
+def test_the_policies_that_were_kept_are_points_of_a_curve(tmp_path):
+    save_tiny(tmp_path / "model", max_position_embeddings=8192)
+    changes = {
+        "model": str(tmp_path / "model"), "challenger_model": "scripted:challenger",
+        "agent": {"max_tokens": 8, "max_steps": 1},
+        "ppo": {"iterations": 3, "keep": 1, "tasks": 2, "group": 2, "max_length": 8192},
+    }  # fmt: skip
+    experiment, scale = read_experiment("figure3"), read_scale("tiny")
+    asked = Asked(tmp_path / "out", changes=changes)
+    cells = plan(experiment, "tiny", scale, asked)
+    chosen = [cell for cell in cells if cell.arm in ("own attempts", "zero-shot", "PPO")]
+    run_cells(chosen, Silent())
+    found = {row["arm"]: row for row in rows(experiment, scale, asked, cells)}
+    assert [point["rollouts"] for point in found["zero-shot"]["curve"]] == [0]
+    assert [point["rollouts"] for point in found["PPO"]["curve"]] == [4, 8, 12]
+    assert found["RFT"]["curve"] == []
+    last = found["PPO"]["curve"][-1]
+    assert last["value"] == found["PPO"]["measures"]["pass@1"]["value"]
+    told = result_text(experiment, "", list(found.values()))
+    assert re.search(r"\| PPO \| 8 \| \d", told)
+    drawn = draw(experiment, "tiny", list(found.values()))
+    assert "rollouts, up to 12" in drawn
+    run_cells(chosen, Silent())
 
 
 def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
