@@ -24,7 +24,10 @@ class Size(StrEnum):
 @app.command()
 def reproduce(
     experiment: Annotated[
-        str, typer.Argument(metavar="EXPERIMENT", help="table1 to table5, figure3 to figure7.")
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT", help="table1 to table5, figure3 to figure7, calculation."
+        ),
     ],
     *,
     scale: Annotated[Size, typer.Option(help="How large; paper needs GPUs.")] = Size.small,

@@ -20,7 +20,7 @@ from selfchallenge.settings import overlay, preset
 ROOT = Path(__file__).parents[3]
 SCALES = ("tiny", "small", "paper")
 EXPERIMENTS = [
-    "figure3", "figure4", "figure5", "figure6", "figure7",
+    "calculation", "figure3", "figure4", "figure5", "figure6", "figure7",
     "table1", "table2", "table3", "table4", "table5",
 ]  # fmt: skip
 

@@ -236,7 +236,9 @@ def test_a_row_holds_ours_the_paper_s_and_the_seeds():
     assert re.search(r"\| zero-shot \| calculation \| 25\.0 \(.*seeds 20\.0, 30\.0 \| 20\.3 ", text)
 
 
-@pytest.mark.parametrize("name", ["figure3", "figure4", "figure5", "figure6", "figure7"])
+@pytest.mark.parametrize(
+    "name", ["calculation", "figure3", "figure4", "figure5", "figure6", "figure7"]
+)
 def test_every_figure_is_drawn_also_before_anything_was_measured(name):
     experiment = read_experiment(name)
     drawn = [row(arm.name) for arm in experiment.arms if arm.shown]
