@@ -25,7 +25,7 @@ from transformers import AttentionInterface
 NAME = "selfchallenge_slots"
 """Name under which the attention is registered with transformers."""
 ROOM = 64
-"""Positions by which the buffer grows and shrinks."""
+"""Positions by which the buffer grows and shrinks at least; of many, up to a sixteenth."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ class Slots:
 
 
 def _rounded(length: int) -> int:
-    return -(-length // ROOM) * ROOM
+    room = max(ROOM, (1 << length.bit_length()) >> 5)
+    return -(-length // room) * room
 
 
 def _plan(
