@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
-from selfchallenge.episode import HINTED, Episode
+from selfchallenge.episode import ENGINE, HINTED, Episode, StopReason
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
@@ -133,6 +134,7 @@ class Learning:
             online: Callable[..., TrainingReport] = ppo.train_ppo
             if algorithm == "grpo":
                 online = partial(grpo.train_grpo, engine=engine)
+            quality = self.settings.quality
             return online(
                 model,
                 tasks,
@@ -140,16 +142,18 @@ class Learning:
                 directory,
                 self._seeded(algorithm),
                 temperature=self.settings.temperature,
+                band=(quality.hardest, quality.easiest),
                 progress=progress,
             )
-        episodes = self._within_band(self._learnt_from())
-        if algorithm == "dpo":
-            own = self._seeded("dpo")
-            return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
-        if algorithm == "distill":
+        episodes = self._learnt_from()
+        if algorithm == "distill":  # how often a teacher succeeds is no measure of the student
             taught = teaching.in_tokens_of(model.tokenizer, without_user_faults(episodes))
             own = self._seeded("rft")
             return rft.train_distill(model, taught, directory, own, progress, engine=engine)
+        episodes = self._within_band(episodes)
+        if algorithm == "dpo":
+            own = self._seeded("dpo")
+            return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
         own = self._seeded("rft")
         return rft.train_rft(model, episodes, directory, own, progress, engine=engine)
 
@@ -161,7 +165,14 @@ class Learning:
         from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
 
         known = {task.id: (task, verdict) for task, verdict in pairs}
-        recorded = {episode.key: episode for episode in self._episodes()}
+        engine = self.means.engine
+        # Another engine's policy is not this one, and what the sandbox spoilt is made again.
+        recorded = {
+            episode.key: episode
+            for episode in self._episodes()
+            if episode.stop is not StopReason.SANDBOX and engine == episode.meta.get(ENGINE, "own")
+        }
+        stamp = {} if engine == "own" else {ENGINE: engine}
         executor = self.roles.attempting([task for task, _ in pairs])
 
         def make(draws: Sequence[Draw]) -> list[list[Episode]]:
@@ -172,7 +183,7 @@ class Learning:
             wanted = [a for share in parallel.gathered(groups) for group in share for a in group]
             owed = list({_key(a): a for a in wanted if _key(a) not in recorded}.values())
             mine = owed[processes.rank() :: processes.count()]
-            own = list(self._attempts(executor, mine, tick))
+            own = list(self._attempts(executor, mine, tick, stamp))
             for number, made in enumerate(parallel.gathered(own)):
                 for episode in made:
                     recorded[episode.key] = episode
@@ -278,8 +289,14 @@ class Learning:
                 count, successes = count + 1, successes + (episode.reward == 1.0)
                 stage.update(count, f"{successes} successes")
 
-    def _attempts(self, model: Model, owed: Iterable[Assignment], tick: Tick) -> Iterable[Episode]:
-        """Make attempts, write each down with its reward, and hand it on."""
+    def _attempts(
+        self,
+        model: Model,
+        owed: Iterable[Assignment],
+        tick: Tick,
+        stamp: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Iterable[Episode]:
+        """Make attempts, write each down with its reward and the stamp, and hand it on."""
         owed = list(owed)
         made: Iterable[Episode] = rollout(
             model,
@@ -295,7 +312,8 @@ class Learning:
             told = {one.task.id: one.task.instruction for one in owed}
             how, batch = self.settings.judge, self.settings.batch
             made = judged(made, told, self.roles.judge(), how, batch=batch)
-        for episode in made:
+        for one in made:
+            episode = one.model_copy(update={"meta": {**one.meta, **stamp}}) if stamp else one
             self.run.append("episodes.jsonl", episode)
             spent = episode.meta.get(JUDGED, {}).get("tokens", 0)
             tick(episode.completion_tokens + spent)
@@ -303,7 +321,12 @@ class Learning:
 
 
 def mastered(run: RunFiles) -> list[Candidate]:
-    """The candidates of a run whose tasks its executor solved at least every other time."""
+    """The candidates of a run whose tasks its executor solved at least every other time.
+
+    None when a teacher made the attempts: they say nothing of the executor.
+    """
+    if run.read_json("run.json")["settings"].get("teacher_model"):
+        return []
     rates = pass_rates(run.read("episodes.jsonl", Episode))
     candidates = run.read("candidates.jsonl", Candidate)
     return [c for c in candidates if c.task and rates.get(c.task.id, 0.0) >= MASTERED]

@@ -226,9 +226,10 @@ def agree(
             where=str(run.path),
             fix="go on where the level holds (selfchallenge doctor), or begin a new run",
         )
+    begun = completed(found["settings"])
     for key, value in asked.items():
-        if found["settings"].get(key) != _plain(value):
-            raise _other(run, f"{key} = {found['settings'].get(key)!r}, not {_plain(value)!r}")
+        if begun[key] != _plain(value):
+            raise _other(run, f"{key} = {begun[key]!r}, not {_plain(value)!r}")
 
 
 def amend(run: RunDirectory, settings: RunSettings) -> None:
@@ -239,7 +240,8 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             than the learner's would change.
     """
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
-    other = next((k for k in asked if k not in LEARNERS and asked[k] != found["settings"][k]), "")
+    begun = completed(found["settings"])
+    other = next((k for k in asked if k not in LEARNERS and asked[k] != begun[k]), "")
     what = ""
     if other:
         what = f"{other} was used by earlier stages of this run"
@@ -254,6 +256,15 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             fix="begin a new run; before an offline training rft.* and dpo.* can be changed",
         )
     run.write_json("run.json", found | {"settings": asked})
+
+
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a run wrote them down, with the defaults of those that it did not know yet."""
+    known: dict[str, Any] = _plain(dataclasses.asdict(RunSettings()))
+    for name, value in settings.items():
+        inner = isinstance(value, dict) and isinstance(known.get(name), dict)
+        known[name] = known[name] | value if inner else value
+    return known
 
 
 def _manifest(

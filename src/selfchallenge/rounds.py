@@ -49,12 +49,20 @@ def run_rounds(
         means: by what means each round trains.
 
     Raises:
-        UsageError: `out` is a run directory itself, or holds rounds with other settings.
+        UsageError: `out` is a run directory itself, or holds rounds with other settings; tasks or
+            attempts are given, which would be the same in each round.
         StageError: a stage of a round ended without what the next one needs.
     """
     if (out / "run.json").exists():
         raise UsageError(
             "this is the directory of a single run", where=str(out), fix="give another --out"
+        )
+    given = settings.tasks_from or ", ".join(settings.learn_from)
+    if rounds > 1 and given:
+        raise UsageError(
+            "each round writes and attempts tasks of its own, and these are given",
+            where=given,
+            fix="leave --rounds out, or --tasks-from and --learn-from",
         )
     watch, summaries = watch or Silent(), []
     for number in range(1, rounds + 1):

@@ -19,7 +19,7 @@ from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSetting
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
 
 VOCABULARY, END = 61, 1
-COMMON = {"precision": "float32", "warmup": 0, "learning_rate": 1e-2, "checkpoint": 2, "rank": 4}
+COMMON = {"precision": "float32", "warmup": 3, "learning_rate": 1e-2, "checkpoint": 2, "rank": 4}
 RFT = RftSettings(**COMMON, batch=4, epochs=3)
 DPO = DpoSettings(**COMMON, batch=4, epochs=3, beta=0.3)
 GRPO = GrpoSettings(**COMMON, iterations=2, tasks=2, group=4, max_length=64, kl=0.05)
@@ -95,6 +95,7 @@ def assert_same_training(one, other, folders):
     assert one.losses == pytest.approx(other.losses, abs=1e-5)
     for mine, theirs in zip(one.steps, other.steps, strict=True):
         assert mine.norm == pytest.approx(theirs.norm, abs=1e-4)
+        assert mine.learning_rate == pytest.approx(theirs.learning_rate)
         assert (mine.tokens, mine.step, mine.steps) == (theirs.tokens, theirs.step, theirs.steps)
         assert mine.learning_rate == theirs.learning_rate
         assert mine.figures.keys() == theirs.figures.keys()
@@ -280,7 +281,7 @@ def test_an_attempt_that_the_sandbox_ended_counts_for_nothing(tmp_path, monkeypa
     report = train_grpo(Tiny(), ["a"], attempts, tmp_path / "model", once, engine="trl")
     (record,) = report.steps
     assert (record.figures["attempts"], record.figures["untrainable"]) == (3, 1)
-    assert report.dropped == {"without tokens or too long": 1}
+    assert report.dropped == {"spoilt, without tokens or too long": 1}
     learnt = [int((batch["tool_mask"] * batch["completion_mask"]).sum()) for batch in seen]
     assert sum(learnt) == record.tokens
     # Of the other three one succeeded; they are compared with each other alone.
@@ -330,3 +331,31 @@ def test_groups_of_one_class_say_what_to_change(tmp_path):
     with pytest.raises(StageError, match="came out alike") as error:
         train_grpo(Tiny(), ["a", "b"], alike, tmp_path / "model", GRPO, engine="trl")
     assert "grpo.group" in error.value.fix
+
+
+@pytest.mark.parametrize("engine", ["own", "trl"])
+@pytest.mark.parametrize("spoiling", ["sandbox", "length"])
+def test_attempts_of_which_none_can_be_learnt_from_end_the_training(tmp_path, engine, spoiling):
+    """Also later than at first, when a model is there that could be taken for the result."""
+    settings = GrpoSettings(**COMMON, iterations=3, tasks=2, group=4, max_length=64)
+    rounds = []
+
+    def attempts(draws):
+        rounds.append(draws)
+        spoilt = len(rounds) > 1
+        change = {"stop": StopReason.SANDBOX} if spoilt and spoiling == "sandbox" else {}
+        longer = spoilt and spoiling == "length"
+        sampled = ((60, 0), (60, 2)) if longer else ((3, 0), (4, 2))
+        return [
+            [
+                episode(d.task, n, float(n % 2), sampled).model_copy(update=change)
+                for n in range(d.first, d.first + d.count)
+            ]
+            for d in draws
+        ]
+
+    why = "ended by the sandbox" if spoiling == "sandbox" else "longer than 64 tokens"
+    with pytest.raises(StageError, match=f"none of 8 attempts .* can be learnt from: 8 {why}"):
+        train_grpo(Tiny(), ["a", "b"], attempts, tmp_path / "model", settings, engine=engine)
+    assert len(rounds) == 2
+    assert not (tmp_path / "model").exists()

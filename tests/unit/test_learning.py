@@ -98,8 +98,8 @@ def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
         loop.challenge()
         made = loop._learning._attempts
 
-        def few(model, owed, tick):
-            for number, episode in enumerate(made(model, owed, tick)):
+        def few(model, owed, tick, stamp):
+            for number, episode in enumerate(made(model, owed, tick, stamp)):
                 yield episode
                 if number == 4:
                     raise KeyboardInterrupt
@@ -114,6 +114,26 @@ def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
     assert episodes[: len(first)] == first
     assert len(episodes) == 2 * 3 * 4
     assert len({(e["task"], e["attempt"]) for e in episodes}) == len(episodes)
+
+
+@pytest.mark.parametrize("spoilt", [{"stop": "sandbox"}, {"meta": {"engine": "trl"}}])
+def test_attempts_that_are_not_of_this_policy_are_made_again(tmp_path, spoilt):
+    asked = settings(algorithm="ppo", model="scripted:half", ppo={"iterations": 1})
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.challenge()
+        loop.train()
+    shutil.rmtree(tmp_path / "model")
+    whole = lines(tmp_path / "episodes.jsonl")
+    (tmp_path / "episodes.jsonl").write_text(
+        "".join(json.dumps(e | (spoilt if n % 2 else {})) + "\n" for n, e in enumerate(whole))
+    )
+    with open_loop("library", tmp_path, asked) as loop:
+        loop.train()
+    again = lines(tmp_path / "episodes.jsonl")[len(whole) :]
+    assert {(e["task"], e["attempt"]) for e in again} == {
+        (e["task"], e["attempt"]) for e in whole[1::2]
+    }
+    assert all(e["stop"] != "sandbox" and "engine" not in e["meta"] for e in again)
 
 
 def test_attempts_that_do_not_differ_cannot_be_compared(tmp_path):

@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from selfchallenge.environments.loading import load_environment, spelling_of
 from selfchallenge.errors import UsageError
-from selfchallenge.manifest import RunSettings, agree
+from selfchallenge.learner.settings import PpoSettings, RftSettings
+from selfchallenge.manifest import RunSettings, agree, amend
 from selfchallenge.runs.store import RunDirectory
 
 MEMO = """
@@ -73,6 +76,22 @@ def test_other_settings_are_refused(begin):
     begin(world)
     with pytest.raises(UsageError, match="seed = 0, not 7"):
         begin(world, seed=7)
+
+
+def test_a_setting_that_a_run_did_not_know_yet_has_its_default(begin, tmp_path):
+    world = load_environment("library")
+    begin(world, ppo=PpoSettings(group=6))
+    file = tmp_path / "run" / "run.json"
+    manifest = json.loads(file.read_text())
+    del manifest["settings"]["aimed_at"]
+    del manifest["settings"]["ppo"]["keep"]
+    file.write_text(json.dumps(manifest))
+    begin(world, ppo=PpoSettings(group=6))
+    with RunDirectory.open(tmp_path / "elsewhere", create=True) as other:
+        other.write_json("run.json", manifest)
+        amend(other, RunSettings(ppo=PpoSettings(group=6), rft=RftSettings(epochs=5)))
+    with pytest.raises(UsageError, match="aimed_at = '', not 'x'"):
+        begin(world, ppo=PpoSettings(group=6), aimed_at="x")
 
 
 def test_a_spelling_finds_the_class_from_any_folder(memos, tmp_path, monkeypatch):

@@ -98,6 +98,23 @@ def test_tasks_outside_the_band_are_not_learnt_from(tmp_path):
     assert "quality.easiest" in error.value.fix
 
 
+@pytest.mark.parametrize("changes", [{"tasks_from": "there"}, {"learn_from": ["there"]}])
+def test_tasks_or_attempts_of_other_runs_are_not_those_of_rounds(tmp_path, changes):
+    with pytest.raises(UsageError, match="tasks of its own") as error:
+        run_rounds("library", tmp_path, settings(**changes), 2)
+    assert "--rounds" in error.value.fix
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_teacher_s_rate_is_not_the_student_s(tmp_path):
+    """What the teacher always solves is still learnt from, and still written tasks about."""
+    asked = settings(algorithm="distill", teacher_model="scripted:oracle")
+    summaries = run_rounds("library", tmp_path, asked, 2)
+    assert len(summaries) == 2
+    assert mastered(RunFiles.view(tmp_path / "round-1")) == []
+    assert (tmp_path / "round-2/model/adapter_model.safetensors").exists()
+
+
 def test_the_folder_of_a_single_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UsageError, match="single run"):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jinja2
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import FIRST_REPLY, HINTED, Call, Episode, StopReason, Turn
+from selfchallenge.episode import CUT, FIRST_REPLY, HINTED, Call, Episode, StopReason, Turn
 from selfchallenge.errors import SandboxError
 from selfchallenge.executor.actions import parse_action, read_answer, show_observation
 from selfchallenge.executor.reward import judge
@@ -238,6 +238,8 @@ class Attempt:
                 logprobs=reply.logprobs,
             )
         )
+        if reply.finish == "length":
+            self.meta.setdefault(CUT, []).append(len(self.turns) - 1)
         self.messages.append(Message("assistant", reply.text))
         if reply.token_ids:
             self.context = (*reply.prompt_ids, *reply.token_ids)

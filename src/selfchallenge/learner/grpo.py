@@ -29,7 +29,6 @@ from selfchallenge.learner.online import (
     Online,
     Said,
     joined,
-    usable,
 )
 from selfchallenge.learner.settings import Engine, GrpoSettings
 from selfchallenge.learner.step import Forward, resolve_precision
@@ -44,6 +43,7 @@ def train_grpo(
     settings: GrpoSettings | None = None,
     *,
     temperature: float = 1.0,
+    band: tuple[float, float] = (0.0, 1.0),
     progress: Progress | None = None,
     engine: Engine = "own",
 ) -> TrainingReport:
@@ -56,6 +56,7 @@ def train_grpo(
         directory: where adapter, tokenizer and `training.json` go; made whole in one rename.
         settings: how to train.
         temperature: that attempts are sampled at, above 0.
+        band: lowest and highest share of a group's attempts that succeed, or it is not learnt from.
         progress: called after each step of this call.
         engine: whose step is taken. TRL leaves the model in memory with its own wrappers on:
             load what it wrote to `directory`.
@@ -67,7 +68,7 @@ def train_grpo(
     """
     settings = settings or GrpoSettings()
     dtype = resolve_precision(settings.precision, model.module.device)
-    algorithm = Grpo(model, tasks, attempts, settings, temperature)
+    algorithm = Grpo(model, tasks, attempts, settings, temperature, band)
     if engine == "trl":
         from selfchallenge.learner import trl_adapter  # noqa: PLC0415 - slow to import
 
@@ -85,28 +86,25 @@ class Grpo(Online):
     def collect(self, place: int) -> Iteration:
         """Attempt tasks until enough of them came out both ways."""
         wanted, most = self.settings.tasks, self.settings.tasks * self.settings.draws
-        iteration = Iteration([], [], place, 0)
+        iteration = Iteration(place)
         while len(iteration.groups) < wanted and iteration.tried < most:
             missing = min(wanted - len(iteration.groups), most - iteration.tried)
-            drawn = [self._draw(iteration.place + i) for i in range(missing)]
-            groups = [usable(group) for group in self.attempts(drawn)]
-            iteration.place += missing
-            iteration.tried += missing
-            iteration.rewards += [episode.reward for group in groups for episode in group]
-            iteration.groups += [g for g in groups if len({e.reward for e in g}) > 1]
+            groups = self.attempt(iteration, missing)
+            iteration.groups += [g for g in groups if len({reward for _, reward in g}) > 1]
         return iteration
 
     def nothing(self, iteration: Iteration) -> StageError:
-        """All groups were of one class."""
+        """All groups were of one class, or outside the band."""
         solved = sum(reward == 1.0 for reward in iteration.rewards)
         if solved:
             fix = "ask for harder tasks, raise the temperature, or make more attempts (grpo.group)"
         else:
             fix = "learn from successes first (--algorithm rft), ask for easier tasks, or make "
             fix += "more attempts (grpo.group)"
+        also = f"; left out: {iteration.reasons}" if iteration.left_out else ""
         return StageError(
             f"in {iteration.tried} groups all attempts came out alike ({solved} of "
-            f"{len(iteration.rewards)} attempts succeeded), so there is nothing to compare",
+            f"{len(iteration.rewards)} attempts succeeded), so there is nothing to compare{also}",
             where="train",
             fix=fix,
         )
@@ -148,9 +146,5 @@ class Grpo(Online):
         return loss, {"kl": float((divergence * weights).sum().detach())}
 
     def _advantages(self, group: list[Said]) -> Tensor:
-        if not group:
-            return torch.zeros(0)
         rewards = torch.tensor([[one.reward for one in group]])
-        if len(group) == 1:  # the others could not be trained
-            return torch.zeros(1)
         return group_advantages(rewards, scaled=self.settings.loss != "dr_grpo")[0]

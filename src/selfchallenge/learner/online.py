@@ -12,18 +12,19 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from selfchallenge.episode import Episode, StopReason
+from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
-from selfchallenge.learner.samples import Sample, sample_of, without_user_faults
+from selfchallenge.learner.samples import Sample, trainable, what_to_change
 from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
     Forward,
@@ -95,21 +96,32 @@ class Said:
     values: Tensor
 
 
+Rewarded = tuple[Sample, float]
+"""What an attempt said, and what it earned."""
+
+
 @dataclass
 class Iteration:
     """Attempts of one iteration.
 
     Attributes:
-        groups: episodes by task, those to learn from.
-        rewards: of all attempts, also of groups that were dropped.
-        place: in the deck, after this iteration.
+        place: in the deck, behind the groups that were attempted.
+        groups: attempts to learn from, by task.
         tried: groups attempted.
+        rewards: of the attempts that can be learnt from, also of groups that were dropped.
+        left_out: attempts that cannot be learnt from, by reason.
     """
 
-    groups: list[list[Episode]]
-    rewards: list[float]
     place: int
-    tried: int
+    groups: list[list[Rewarded]] = field(default_factory=list)
+    tried: int = 0
+    rewards: list[float] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def reasons(self) -> str:
+        """Why attempts were left out, in words."""
+        return "; ".join(f"{count} {why}" for why, count in self.left_out.items())
 
 
 def samples_of(attempted: Attempted) -> Sequence[Sample]:
@@ -132,6 +144,7 @@ class Online:
         attempts: makes the attempts.
         settings: of the algorithm.
         temperature: that attempts are sampled at, and log-probabilities taken at.
+        band: lowest and highest share of a group's attempts that succeed, or it is not learnt from.
     """
 
     model: Trainable
@@ -139,6 +152,7 @@ class Online:
     attempts: Attempts
     settings: OnlineSettings
     temperature: float
+    band: tuple[float, float] = (0.0, 1.0)
     dtype: torch.dtype = torch.float32
     figures: dict[str, float] = field(default_factory=dict)
     _untrained: Untrained | None = None
@@ -148,7 +162,7 @@ class Online:
     def __post_init__(self) -> None:
         self.steps = self.settings.iterations * self.settings.updates
         self.round = self.settings.updates
-        self.inputs = [list(self.tasks), self.temperature]
+        self.inputs = [list(self.tasks), self.temperature, list(self.band)]
 
     def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
         """Keep hold of the untrained model where the divergence from it counts."""
@@ -162,19 +176,21 @@ class Online:
         self.model.forget()
         iteration = self.collect(place)
         self.model.forget()
+        if not iteration.rewards:
+            raise spoilt(iteration)
         if not iteration.groups:
             if not records:
                 raise self.nothing(iteration)
             self._ended = self.nothing(iteration).what
             return iter(())
-        batch = self.credit(self._say(self._chosen(iteration)))
+        batch = self.credit(self._say(iteration.groups))
         self.figures = {
             "place": iteration.place,
             "attempts": len(batch),
-            "untrainable": sum(map(len, iteration.groups)) - len(batch),
+            "untrainable": iteration.left_out.total(),
             "groups": len(iteration.groups),
             "tried": iteration.tried,
-            "reward": sum(iteration.rewards) / max(1, len(iteration.rewards)),
+            "reward": sum(iteration.rewards) / len(iteration.rewards),
         }
         return iter([batch] * self.settings.updates)
 
@@ -207,22 +223,32 @@ class Online:
         tasks = {self._draw(i).task for i in range(place)}
         samples = sum(int(record.figures["attempts"]) for record in iterations)
         untrainable = sum(int(record.figures["untrainable"]) for record in iterations)
-        dropped = {"without tokens or too long": untrainable} if untrainable else {}
+        dropped = {"spoilt, without tokens or too long": untrainable} if untrainable else {}
         return Account(samples, len(tasks), dropped, self._ended)
 
     def collect(self, place: int) -> Iteration:
         """Make the attempts of one iteration, from this place of the deck on."""
-        drawn = [self._draw(place + i) for i in range(self.settings.tasks)]
-        groups = [usable(group) for group in self.attempts(drawn)]
-        rewards = [episode.reward for group in groups for episode in group]
-        return Iteration([g for g in groups if g], rewards, place + len(drawn), len(drawn))
+        iteration = Iteration(place)
+        iteration.groups = self.attempt(iteration, self.settings.tasks)
+        return iteration
+
+    def attempt(self, iteration: Iteration, count: int) -> list[list[Rewarded]]:
+        """Attempt the next tasks; the groups within the band, of what can be learnt from."""
+        drawn = [self._draw(iteration.place + i) for i in range(count)]
+        iteration.place += count
+        iteration.tried += count
+        groups = [self._learnable(group, iteration) for group in self.attempts(drawn)]
+        iteration.rewards += [reward for group in groups for _, reward in group]
+        lowest, highest = self.band
+        return [g for g in groups if g and lowest <= fmean(r for _, r in g) <= highest]
 
     def nothing(self, iteration: Iteration) -> StageError:
-        """What to say of an iteration without a group to learn from."""
+        """What to say of an iteration without a group to learn from, though attempts were made."""
+        lowest, highest = self.band
         return StageError(
-            f"the sandbox ended all attempts at {iteration.tried} tasks",
+            f"none of {iteration.tried} tasks has a pass rate between {lowest} and {highest}",
             where="train",
-            fix="selfchallenge doctor shows what is wrong with the sandbox",
+            fix="widen the band (quality.hardest, quality.easiest), or ask for other tasks",
         )
 
     def credit(self, said: list[list[Said]]) -> list[Attempted]:
@@ -245,29 +271,18 @@ class Online:
     def _draw(self, place: int) -> Draw:
         return draw(self.tasks, place, self.settings.group, self.settings.seed)
 
-    def _chosen(self, iteration: Iteration) -> list[list[tuple[Sample, float]]]:
-        """The samples that can be trained, with their rewards, group by group."""
-        chosen: list[list[tuple[Sample, float]]] = []
-        dropped: Counter[str] = Counter()
-        for group in iteration.groups:
-            kept = []
-            for episode in group:
-                sample = sample_of(episode, reach(self.model, self.settings))
-                if isinstance(sample, str):
-                    dropped[sample] += 1
-                else:
-                    kept.append((sample, episode.reward))
-            chosen.append(kept)
-        if not any(chosen):
-            reasons = "; ".join(f"{n} {why}" for why, n in dropped.items())
-            raise StageError(
-                f"none of the attempts can be trained: {reasons}",
-                where="train",
-                fix="use a local model, which shows its tokens, or raise max_length",
-            )
-        return chosen
+    def _learnable(self, group: Iterable[Episode], iteration: Iteration) -> list[Rewarded]:
+        """The attempts of a group that can be learnt from; the others are noted."""
+        kept = []
+        for episode in group:
+            sample = trainable(episode, reach(self.model, self.settings))
+            if isinstance(sample, str):
+                iteration.left_out[sample] += 1
+            else:
+                kept.append((sample, episode.reward))
+        return kept
 
-    def _say(self, groups: list[list[tuple[Sample, float]]]) -> list[list[Said]]:
+    def _say(self, groups: list[list[Rewarded]]) -> list[list[Said]]:
         """Score every sample before the update."""
         samples = [sample for group in groups for sample, _ in group]
         module = self.model.module
@@ -302,10 +317,15 @@ class Online:
             )
 
 
-def usable(group: Iterable[Episode]) -> list[Episode]:
-    """The attempts that say something of the policy: neither sandbox nor user spoilt them."""
-    told = without_user_faults(group)
-    return [episode for episode in told if episode.stop is not StopReason.SANDBOX]
+def spoilt(iteration: Iteration) -> StageError:
+    """What to say of an iteration none of whose attempts can be learnt from."""
+    count = iteration.left_out.total()
+    return StageError(
+        f"none of {count} attempts at {iteration.tried} tasks can be learnt from: "
+        f"{iteration.reasons}",
+        where="train",
+        fix=what_to_change(iteration.left_out),
+    )
 
 
 def _logprobs(said: Forward) -> tuple[Tensor]:

@@ -38,6 +38,7 @@ def train_ppo(
     settings: PpoSettings | None = None,
     *,
     temperature: float = 1.0,
+    band: tuple[float, float] = (0.0, 1.0),
     progress: Progress | None = None,
 ) -> TrainingReport:
     """Learn from attempts, token by token; the model in memory is the trained one afterwards.
@@ -50,6 +51,7 @@ def train_ppo(
             value head is of no use afterwards and is not kept.
         settings: how to train.
         temperature: that attempts are sampled at, above 0.
+        band: lowest and highest share of a group's attempts that succeed, or it is not learnt from.
         progress: called after each step of this call.
 
     Raises:
@@ -58,7 +60,7 @@ def train_ppo(
     """
     settings = settings or PpoSettings()
     dtype = resolve_precision(settings.precision, model.module.device)
-    algorithm = Ppo(model, tasks, attempts, settings, temperature)
+    algorithm = Ppo(model, tasks, attempts, settings, temperature, band)
     return Training(model, directory, settings, algorithm, dtype).run(progress)
 
 

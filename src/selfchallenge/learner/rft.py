@@ -7,6 +7,7 @@ worse: section 5.2). Either way the mean negative log-likelihood of the sampled 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.samples import (
     Sample,
     SampleSet,
+    fault_of_others,
     samples_from,
     select_successes,
     select_trajectories,
+    what_to_change,
     without_hint,
 )
 from selfchallenge.learner.settings import Engine, RftSettings
@@ -74,7 +77,7 @@ def train_rft(
     attempts = without_hint(episode for episode in episodes if episode.phase == "train")
     chosen = samples_from(select_successes(attempts, settings.per_task), reach(model, settings))
     if not chosen.samples:
-        raise _nothing(chosen, len(attempts), "raise the temperature, or ask for easier tasks")
+        raise _nothing(chosen, attempts, "raise the temperature, or ask for easier tasks")
     return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
@@ -102,7 +105,7 @@ def train_distill(
         StageError: nothing to learn from, or the training diverged (the checkpoint is kept).
         StorageError: the disk is full, or `directory` holds another training.
     """
-    settings = settings or RftSettings()
+    settings, episodes = settings or RftSettings(), list(episodes)
     attempts = select_trajectories(without_hint(episodes))
     taught = [e for e in attempts if e.reward == 1.0] if settings.only_success else attempts
     chosen = samples_from(taught, reach(model, settings))
@@ -110,14 +113,22 @@ def train_distill(
         other = "take a stronger teacher"
         if settings.only_success:
             other = "learn from its failures too (leave --only-success out), or " + other
-        raise _nothing(chosen, len(attempts), other)
+        raise _nothing(chosen, without_hint(episodes), other)
     return _fine_tune(model, chosen, directory, settings, progress, engine)
 
 
-def _nothing(chosen: SampleSet, attempts: int, other: str) -> StageError:
+def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> StageError:
+    spoilt = Counter(why for why in map(fault_of_others, attempts) if why)
+    if attempts and spoilt.total() == len(attempts):
+        reasons = "; ".join(f"{count} {reason}" for reason, count in spoilt.items())
+        return StageError(
+            f"nothing can be learnt from {len(attempts)} attempts: {reasons}",
+            where="train",
+            fix=what_to_change(spoilt),
+        )
     if not chosen.dropped:
         return StageError(
-            f"none of the {attempts} training episodes earned the reward",
+            f"none of the {len(attempts)} training episodes earned the reward",
             where="train",
             fix=f"make more attempts at each task (rollouts), {other}",
         )

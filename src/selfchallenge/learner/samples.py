@@ -81,6 +81,32 @@ def sample_of(episode: Episode, max_length: int) -> Sample | str:
     return _defect(sample, max_length) or sample
 
 
+SPOILT_BY_SANDBOX = "ended by the sandbox"
+SPOILT_BY_USER = "spoilt by the simulated user"
+
+
+def fault_of_others(episode: Episode) -> str:
+    """Who but the agent spoilt an attempt; empty when nobody did."""
+    if USER_FAULT in episode.meta:
+        return SPOILT_BY_USER
+    return SPOILT_BY_SANDBOX if episode.stop is StopReason.SANDBOX else ""
+
+
+def trainable(episode: Episode, max_length: int) -> Sample | str:
+    """The sample of an attempt, or why nothing can be learnt from it."""
+    return fault_of_others(episode) or sample_of(episode, max_length)
+
+
+def what_to_change(reasons: Mapping[str, int]) -> str:
+    """Advice, when nothing can be learnt from for these reasons, with how often each was met."""
+    most = max(reasons, key=lambda reason: reasons[reason], default="")
+    if most == SPOILT_BY_SANDBOX:
+        return "selfchallenge doctor shows what is wrong with the sandbox"
+    if most == SPOILT_BY_USER:
+        return "look at what the user says (selfchallenge report), or take another --user-model"
+    return "use a local model, which shows its tokens, or raise max_length"
+
+
 def _defect(sample: Sample, max_length: int) -> str:
     """Why a sample cannot be trained, empty when it can."""
     if not sample.ids:

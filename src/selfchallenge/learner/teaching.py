@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from selfchallenge.episode import FIRST_REPLY, Episode, StopReason, Turn
+from selfchallenge.episode import CUT, FIRST_REPLY, Episode, StopReason, Turn
 from selfchallenge.errors import ModelError
 from selfchallenge.executor.actions import parse_action
 from selfchallenge.models.base import Message, Prompt
@@ -79,7 +79,9 @@ def _retold(tokenizer: Any, episode: Episode) -> Episode:
 
 
 def _ended_itself(episode: Episode, number: int) -> bool:
-    """A reply with an action ends with its block; any other with the mark of the template."""
+    """A reply with an action ends with its block, any other with the mark if it was not cut off."""
+    if number in episode.meta.get(CUT, ()):
+        return False
     went_on = number < len(episode.turns) - 1
     whole = went_on or episode.stop in (StopReason.ANSWER, StopReason.USER)
     return whole and parse_action(episode.turns[number].content) is None

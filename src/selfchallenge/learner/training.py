@@ -214,7 +214,8 @@ class Training:
 
         Raises:
             StageError: the training diverged, or there is nothing to learn from; the checkpoint is
-                kept and the model in memory as it was.
+                kept. The model in memory is as it was, unless all weights are trained (rank 0): it
+                has to be loaded again then.
             StorageError: the disk is full, or `directory` holds another training.
         """
         self.model.forget()

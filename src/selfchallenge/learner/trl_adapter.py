@@ -9,6 +9,7 @@ file, TRL has an upper bound, and `tests/contract/test_trl_adapter.py` holds its
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,9 @@ from selfchallenge.errors import UsageError
 from selfchallenge.learner import parallel, processes
 from selfchallenge.learner.dpo import Preference
 from selfchallenge.learner.grpo import Grpo
-from selfchallenge.learner.online import Draw, Iteration, draw, usable
+from selfchallenge.learner.online import Draw, Iteration, draw, spoilt
 from selfchallenge.learner.rft import Likelihood
-from selfchallenge.learner.samples import Pair, Sample, sample_of
+from selfchallenge.learner.samples import Pair, Sample, trainable
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
 from selfchallenge.learner.training import reach
 from selfchallenge.learner.trl_training import TrlTraining
@@ -194,7 +195,8 @@ class GroupRelative(TrlTraining):
     """`grpo`: TRL's GRPOTrainer on attempts that are made by us.
 
     TRL neither replaces groups whose attempts all came out alike nor corrects for what sampling and
-    training disagree about: `grpo.draws` and `grpo.mismatch` mean nothing here.
+    training disagree about: `grpo.draws` and `grpo.mismatch` mean nothing here. Such groups add no
+    gradient but that of the divergence.
     """
 
     settings: GrpoSettings
@@ -227,6 +229,13 @@ class GroupRelative(TrlTraining):
         """A trainer that asks us for attempts."""
         processes.require_plain("attempts by the model that is trained")
         own = self.settings
+        lowest, highest = self.algorithm.band
+        if not all(lowest <= n / own.group <= highest for n in range(1, own.group)):
+            raise UsageError(
+                f"TRL learns from all groups, also outside a band of {lowest} to {highest}",
+                where="--engine trl",
+                fix="widen the band (quality.hardest, quality.easiest), or use --engine own",
+            )
         if own.kl and not own.rank:
             raise UsageError(
                 "TRL loads the model to be diverged from by its name, and this one is in memory",
@@ -270,12 +279,12 @@ class GroupRelative(TrlTraining):
         self.model.forget()
         module.train()
         rows = [self._row(group) for group in made]
-        rewards = [group[0].reward for group in made]
-        self._note(list(zip(prompts, rewards, rows, strict=True)))
+        found = self._note(list(zip(prompts, rows, strict=True)))
+        if not found.rewards:
+            raise spoilt(found)
         if not trainer.state.global_step and not self.noted["groups"]:
-            tried = int(self.noted["tried"])
-            raise self.algorithm.nothing(Iteration([], rewards, tried, tried))
-        return {name: [row[name] for row in rows] for name in rows[0]}
+            raise self.algorithm.nothing(found)
+        return {name: [row[name] for row in rows] for name in rows[0] if name != "why"}
 
     def told(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Tokens and figures of the step's attempts."""
@@ -288,11 +297,11 @@ class GroupRelative(TrlTraining):
 
     def _row(self, group: Sequence[Episode]) -> dict[str, Any]:
         """An attempt as TRL wants it; without a reward when there is nothing to learn from it."""
-        sample = sample_of(group[0], self.longest) if usable(group) else ""
+        sample = trainable(group[0], self.longest)
         if isinstance(sample, str):
             end = [self.tokenizer().eos_token_id]
             row = {"prompt_ids": end, "completion_ids": end, "logprobs": [0.0], "env_mask": [0]}
-            return row | {"outcome": None}
+            return row | {"outcome": None, "why": sample}
         sample = _trimmed(sample)
         first, drawn = sample.mask.index(True), iter(sample.logprobs)
         return {
@@ -301,24 +310,33 @@ class GroupRelative(TrlTraining):
             "logprobs": [next(drawn) if sampled else 0.0 for sampled in sample.mask[first:]],
             "env_mask": [int(sampled) for sampled in sample.mask[first:]],
             "outcome": group[0].reward,
+            "why": "",
         }
 
-    def _note(self, made: list[tuple[str, float, dict[str, Any]]]) -> None:
-        """Keep what is to be said of the attempts of all processes."""
+    def _note(self, made: list[tuple[str, dict[str, Any]]]) -> Iteration:
+        """Keep what is to be said of the attempts of all processes; without their samples."""
         everything = [one for share in parallel.gathered(made) for one in share]
-        rewards: dict[str, set[float]] = {}
-        for prompt, reward, _ in everything:
-            rewards.setdefault(prompt, set()).add(reward)
-        rows = [row for _, _, row in everything if row["outcome"] is not None]
+        rewards: dict[str, set[float]] = {prompt: set() for prompt, _ in everything}
+        rows = [row for _, row in everything if row["outcome"] is not None]
+        for prompt, row in everything:
+            if row["outcome"] is not None:
+                rewards[prompt].add(row["outcome"])
+        found = Iteration(
+            place=len(rewards),
+            tried=len(rewards),
+            rewards=[row["outcome"] for row in rows],
+            left_out=Counter(row["why"] for _, row in everything if row["outcome"] is None),
+        )
         self.noted = {
             "attempts": len(rows),
             "untrainable": len(everything) - len(rows),
-            "groups": sum(len(found) > 1 for found in rewards.values()),
+            "groups": sum(len(outcomes) > 1 for outcomes in rewards.values()),
             "tried": len(rewards),
-            "reward": sum(reward for _, reward, _ in everything) / len(everything),
+            "reward": sum(found.rewards) / max(1, len(rows)),
             "tokens": sum(sum(row["env_mask"]) for row in rows),
             "read": sum(len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows),
         }
+        return found
 
 
 def _reward(outcome: list[float | None], **_: Any) -> list[float | None]:

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,6 @@ class TrlTraining(Training):
         return {
             "output_dir": str(self.work),
             "learning_rate": settings.learning_rate,
-            "lr_scheduler_type": "constant_with_warmup",
-            "warmup_steps": settings.warmup,
             "max_grad_norm": settings.clip,
             "weight_decay": 0.0,
             "seed": settings.seed,
@@ -141,6 +140,7 @@ class TrlTraining(Training):
         else:
             adapters.attach(module, self.model.name, 0, 0, self.settings.seed)
         trainer = self.trainer()
+        trainer.create_scheduler = partial(self._schedule, trainer)
         try:
             recorder = _Recorder(self, progress)
             trainer.remove_callback(PrinterCallback)
@@ -160,6 +160,17 @@ class TrlTraining(Training):
             module.requires_grad_(requires_grad=False)
             module.eval()
         return report
+
+    def _schedule(self, trainer: Any, _: int, optimizer: Any = None) -> Any:
+        """Our warm-up: transformers' own begins with a step at a learning rate of 0."""
+        if trainer.lr_scheduler is not None:
+            return trainer.lr_scheduler
+        warmup = max(1, self.settings.warmup)
+        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or trainer.optimizer, lambda done: min(1.0, (done + 1) / warmup)
+        )
+        trainer._created_lr_scheduler = True  # noqa: SLF001 - as its own method does
+        return trainer.lr_scheduler
 
     def _last(self) -> Path | None:
         """The last whole checkpoint; TRL writes the state of the trainer last."""

@@ -22,6 +22,7 @@ from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
 from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.user import ModelUser, played_by
+from selfchallenge.manifest import completed
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
@@ -45,7 +46,8 @@ def state_of(cell: Cell) -> tuple[State, str]:
     found = RunFiles(cell.folder).read_json(NOTE)
     if found is None:
         return ("begun" if (cell.folder / "run.json").exists() else "owed"), ""
-    if found["asked"] != _asked(cell):
+    begun = found["asked"] | {"settings": completed(found["asked"]["settings"])}
+    if begun != _asked(cell):
         raise UsageError(
             "this cell was run with other settings",
             where=str(cell.folder / NOTE),

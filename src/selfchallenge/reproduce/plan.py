@@ -135,7 +135,11 @@ class _Planner:
         for changes in own:
             resolved = self._resolved(changes, environment, seed, needs)
             settings = overlay(settings, resolved, where=f"arm {arm.name}")
-        settings = overlay(settings, dict(self.asked.changes or {}), where="--set")
+        changes = dict(self.asked.changes or {})
+        if "seed" in changes:
+            fix = "use --seeds N: every arm is run with the seeds 0 to N - 1"
+            raise UsageError("the seeds are the experiment's", where="--set seed", fix=fix)
+        settings = overlay(settings, changes, where="--set")
         settings = overlay(settings, {"seed": seed}, where="--seeds")
         settings.check()
         folder = self._folder(arm, environment, seed)

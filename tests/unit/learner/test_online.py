@@ -198,7 +198,7 @@ def test_the_value_head_learns_what_is_to_come():
 def test_each_token_pays_for_its_divergence():
     settings = replace(PPO, kl=0.5, trace=1.0, whiten=False)
     _, algorithm, _, _ = begun(Ppo, settings)
-    (said,) = algorithm._say(algorithm._chosen(algorithm.collect(0)))[:1]
+    (said,) = algorithm._say(algorithm.collect(0).groups)[:1]
     apart = [replace(one, reference=one.old - 0.2, reward=1.0) for one in said]
     for attempted in algorithm.credit([apart]):
         count = len(attempted.old)
@@ -221,9 +221,9 @@ def test_groups_of_one_class_are_replaced_and_a_fixed_number_is_tried():
     found = algorithm.collect(0)
     assert len(found.groups) == 2
     assert found.tried == found.place > 2
-    assert {e.task for group in found.groups for e in group} <= {"c", "d"}
+    assert {sample.task for group in found.groups for sample, _ in group} <= {"c", "d"}
     assert len(found.rewards) == 8 * found.tried
-    assert all(len({e.reward for e in group}) == 2 for group in found.groups)
+    assert all(len({reward for _, reward in group}) == 2 for group in found.groups)
 
 
 @pytest.mark.parametrize(("reward", "fix"), [(0.0, "easier tasks"), (1.0, "harder tasks")])
@@ -252,6 +252,61 @@ def test_a_policy_that_has_learnt_all_ends_the_training_with_its_model(tmp_path)
 
 
 @BOTH
+def test_a_sandbox_that_dies_is_no_end_of_learning(tmp_path, train, settings):
+    model = TinyModel()
+    sampler = Sampler(model)
+
+    def attempts(draws):
+        dead = len(sampler.made) >= 2 * 12
+        spoilt = {"stop": StopReason.SANDBOX, "reward": 0.0} if dead else {}
+        return [[e.model_copy(update=spoilt) for e in group] for group in sampler(draws)]
+
+    settings = replace(settings, iterations=6)
+    with pytest.raises(StageError, match=r"can be learnt from: .* ended by the sandbox") as error:
+        train(model, TASKS, attempts, tmp_path / "model", settings)
+    assert "doctor" in error.value.fix
+    assert not (tmp_path / "model").exists()
+    assert (tmp_path / "model.partial" / "state.pt").exists()
+
+
+def test_a_group_counts_by_what_can_be_learnt_of_it(tmp_path):
+    """Successes that are too long leave failures alone, and those have nothing to compare."""
+    model = TinyModel()
+    sampler = Sampler(model)
+
+    def attempts(draws):
+        groups = sampler(draws)
+        longer = [(tuple(range(40)), 400)]
+        return [
+            [make_episode(e.task, e.attempt, 1.0, parts=longer) if e.reward else e for e in group]
+            for group in groups
+        ]
+
+    settings = replace(GRPO, max_length=100)
+    with pytest.raises(StageError, match=r"all attempts came out alike \(0 of .*longer than 100"):
+        train_grpo(model, TASKS, attempts, tmp_path / "model", settings)
+
+
+def test_groups_outside_the_band_are_not_learnt_from(tmp_path):
+    model = TinyModel()
+    sampler = Sampler(model)
+
+    def attempts(draws):
+        rewards = {"a": 0.0, "b": 1.0}
+        return [
+            [e.model_copy(update={"reward": rewards.get(e.task, e.attempt % 2)}) for e in group]
+            for group in sampler(draws)
+        ]
+
+    algorithm = Ppo(model, TASKS, attempts, replace(PPO, tasks=4), 1.0, (0.1, 0.9))
+    found = algorithm.collect(0)
+    assert {sample.task for group in found.groups for sample, _ in group} == {"c", "d"}
+    assert (found.tried, len(found.rewards)) == (4, 16)
+    with pytest.raises(StageError, match=r"none of 3 tasks has a pass rate between 0\.6 and 0\.9"):
+        train_ppo(model, TASKS, attempts, tmp_path / "model", PPO, band=(0.6, 0.9))
+
+
+@BOTH
 def test_attempts_without_tokens_say_what_to_change(tmp_path, train, settings):
     def silent(draws):
         return [
@@ -259,7 +314,7 @@ def test_attempts_without_tokens_say_what_to_change(tmp_path, train, settings):
             for d in draws
         ]
 
-    with pytest.raises(StageError, match="12 no sampled token") as error:
+    with pytest.raises(StageError, match=r"\d\d no sampled token") as error:
         train(TinyModel(), TASKS, silent, tmp_path / "model", settings)
     assert "local model" in error.value.fix
 
@@ -305,7 +360,7 @@ def test_temperature_is_that_of_the_sampling():
 
 def test_tokens_that_only_training_thinks_likely_are_held_down():
     _, algorithm, _, _ = begun(Grpo, GRPO)
-    (said,) = algorithm._say(algorithm._chosen(algorithm.collect(0)))[0][:1]
+    (said,) = algorithm._say(algorithm.collect(0).groups)[0][:1]
     doubted = replace(said, old=said.old + 5)
     assert torch.allclose(algorithm.corrected(torch.ones(10), said), torch.ones(10), atol=1e-4)
     assert algorithm.corrected(torch.ones(10), doubted).tolist() == [2.0] * 10

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tiny_learner import make_episode
 
-from selfchallenge.episode import FIRST_REPLY, StopReason, Turn
+from selfchallenge.episode import CUT, FIRST_REPLY, StopReason, Turn
 from selfchallenge.errors import ModelError
 from selfchallenge.learner.samples import samples_from
 from selfchallenge.learner.teaching import in_tokens_of, speaks
@@ -71,6 +71,20 @@ def test_an_answer_that_was_cut_off_does_not_teach_to_end_there():
     (retold,) = in_tokens_of(tokenizer, [episode([said("assistant", BLOCK)], stop="steps")])
     (sample,) = samples_from([retold], 10_000).samples
     assert spoken(tokenizer, sample) == [BLOCK]
+
+
+def test_a_reply_that_reached_the_limit_of_tokens_does_not_teach_to_end_there():
+    tokenizer = make_tokenizer()
+    turns = [
+        said("assistant", "Who are"),
+        said("user", "Ada."),
+        said("assistant", "The sum of thr"),
+    ]
+    told = episode(turns)
+    cut = told.model_copy(update={"meta": {**told.meta, CUT: [4, 6]}})
+    (retold,) = in_tokens_of(tokenizer, [cut])
+    (sample,) = samples_from([retold], 10_000).samples
+    assert spoken(tokenizer, sample) == ["Who are", "The sum of thr"]
 
 
 def test_a_teacher_of_the_same_vocabulary_keeps_what_it_sampled():

@@ -192,3 +192,9 @@ def test_the_measured_run_comes_out_within_a_factor_of_two(tmp_path):
     cores = scale.basis.devices[1].name
     assert 0.5 < 3600 * expected.hours[cores] / demo["seconds"] < 2
     assert 0.5 < expected.written / demo["cost"]["tokens"] < 2
+
+
+def test_the_seeds_are_the_experiment_s(tmp_path):
+    with pytest.raises(UsageError, match="the seeds are the experiment's") as error:
+        foresee("figure3", "tiny", Asked(tmp_path, changes={"seed": 7}))
+    assert "--seeds" in error.value.fix
