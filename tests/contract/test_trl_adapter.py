@@ -337,7 +337,8 @@ def test_groups_of_one_class_say_what_to_change(tmp_path):
 @pytest.mark.parametrize("spoiling", ["sandbox", "length"])
 def test_attempts_of_which_none_can_be_learnt_from_end_the_training(tmp_path, engine, spoiling):
     """Also later than at first, when a model is there that could be taken for the result."""
-    settings = GrpoSettings(**COMMON, iterations=3, tasks=2, group=4, max_length=64)
+    size = {"iterations": 3, "tasks": 2, "group": 4, "draws": 1, "max_length": 64}
+    settings = GrpoSettings(**COMMON, **size)
     rounds = []
 
     def attempts(draws):

@@ -448,6 +448,27 @@ def test_eval_keeps_attempts_and_score_in_a_folder_once(command, one, tmp_path):
     assert "holds a measurement with seed = " in shown
 
 
+def test_flags_of_a_benchmark_are_refused_where_they_mean_nothing(command, one):
+    code, _, shown = command("eval", STARTER, "--tasks", one, "--steps", "1", "--checker", "fair")
+    assert code == 2
+    assert "flags of a benchmark" in shown
+    assert "agent.max_steps" in shown
+
+
+@pytest.mark.parametrize(("kept", "again"), [(True, "; the same command goes on"), (False, "")])
+def test_an_interrupted_measurement_says_whether_it_goes_on(
+    command, one, tmp_path, monkeypatch, kept, again
+):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selfchallenge.evaluation.benchmarks.measure", interrupted)
+    flags = ("--out", str(tmp_path / "kept")) if kept else ()
+    _, _, shown = command("eval", STARTER, "--tasks", one, *flags)
+    assert f"interrupted{again}" in shown
+    assert ("goes on" in shown) is kept
+
+
 def test_eval_as_text(command, one):
     code, out, _ = command("eval", STARTER, "--tasks", one, "--model", "scripted:silent")
     assert code == 0
@@ -598,4 +619,4 @@ def test_a_plan_is_told_in_words_and_as_json(command, tmp_path):
 def test_an_unknown_experiment_is_wrong_usage(command):
     code, _, errors = command("reproduce", "table9", "--dry-run")
     assert code == 2
-    assert "use one of figure3" in errors
+    assert "use one of calculation, figure3" in errors

@@ -30,11 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app(rest, prog_name="selfchallenge")
     except SystemExit as end:
         if end.code == 130:
-            again = (
-                "; the same command goes on where it was"
-                if rest[:1] and rest[0] in RESUMABLE
-                else ""
-            )
+            kept = rest[:1] == ["eval"] and any(a.split("=")[0] == "--out" for a in rest)
+            resumes = kept or (rest[:1] and rest[0] in RESUMABLE)
+            again = "; the same command goes on where it was" if resumes else ""
             print(f"interrupted{again}", file=sys.stderr)
         raise
     except Exception as error:  # noqa: BLE001 - the last wall: nothing passes it as a traceback

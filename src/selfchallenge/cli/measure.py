@@ -26,6 +26,7 @@ from selfchallenge.cli.options import (
     UserModel,
     resolve,
 )
+from selfchallenge.errors import UsageError
 
 if TYPE_CHECKING:
     from selfchallenge.evaluation.sets import SetOptions
@@ -132,7 +133,7 @@ def _measure(
 ) -> dict[str, Any]:
     from selfchallenge.environments.loading import load_environment
     from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure, own_set
-    from selfchallenge.evaluation.sets import NAMES, benchmark_set
+    from selfchallenge.evaluation.sets import NAMES, SetOptions, benchmark_set
     from selfchallenge.executor.user import played_by
     from selfchallenge.models.loading import load_model
     from selfchallenge.progress import watch
@@ -152,6 +153,12 @@ def _measure(
             lambda spec: stack.enter_context(closing(load_model(spec, batch=settings.batch))),
         )
         own = tasks not in NAMES
+        if own and options != SetOptions():
+            raise UsageError(
+                "flags of a benchmark are given, and these tasks are of none",
+                where=f"--tasks {tasks}",
+                fix="leave them out; --set agent.max_steps=N and agent.max_tokens=N limit an agent",
+            )
         chosen = choose_tasks(world, tasks) if own else []
         benchmark = None if own else benchmark_set(tasks, world, options, player)
         watcher = stack.enter_context(watch())

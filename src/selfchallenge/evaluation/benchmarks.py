@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,6 +118,7 @@ def measure(
             "attempts": how.trials,
             "isolation": sandbox.isolation,
             "measured": _facts(how, found_set),
+            "tasks_hash": found_set.tasks_hash,
             "prompt_hash": prompt_hash(found_set, environment, sandbox, how.settings),
             "version": __version__,
         }
@@ -231,14 +232,16 @@ def own_set(
 ) -> TestSet:
     """Our own tasks ready for an evaluation; when there is a user, the instruction goes there."""
     pairs = references(tasks, environment, sandbox)
+    same = content_hash([task.id for task in tasks])
     if user is None:
-        return TestSet(pairs=pairs, oracle=partial(oracle, tasks))
+        return TestSet(pairs=pairs, oracle=partial(oracle, tasks), tasks_hash=same)
     return TestSet(
         pairs=pairs,
         ways=told_by(user),
         idle_ways=told_by(ScriptedUser()),
         oracle=partial(listening_oracle, tasks),
         facts={"user": user.name},
+        tasks_hash=same,
     )
 
 
@@ -264,8 +267,7 @@ def _cost(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
 
 def _facts(how: Measuring, found_set: TestSet) -> dict[str, Any]:
     return {
-        "max_steps": how.settings.max_steps,
-        "max_tokens": how.settings.max_tokens,
+        **asdict(how.settings),
         "temperature": how.temperature,
         "seed": how.seed,
         **found_set.facts,

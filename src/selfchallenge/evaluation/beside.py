@@ -36,8 +36,10 @@ class Result:
 
 
 def is_result(folder: Path) -> bool:
-    """Whether it is a folder of one measurement, and no run directory."""
-    return (folder / "score.json").is_file() and not (folder / "run.json").exists()
+    """Whether it is a folder of one measurement, finished or not, and no run directory."""
+    names = ("score.json", "measurement.json")
+    measured = any((folder / name).is_file() for name in names)
+    return measured and not (folder / "run.json").exists()
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -48,7 +50,7 @@ def read_results(folder: Path) -> list[Result]:
     """
     files = RunFiles(folder)
     outcomes = _outcomes(files)
-    if is_result(folder):
+    if is_result(folder) and (folder / "score.json").is_file():
         return [Result(str(folder), files.read_json("score.json"), outcomes["eval"])]
     summary = files.read_json("summary.json") or {}
     found = [
@@ -56,6 +58,12 @@ def read_results(folder: Path) -> list[Result]:
         for phase in ("before", "after")
         if summary.get(phase)
     ]
+    if not found and (folder / "measurement.json").is_file():
+        raise UsageError(
+            "this measurement is not finished",
+            where=str(folder),
+            fix="run the same selfchallenge eval again: it goes on where it was",
+        )
     if not found:
         raise UsageError(
             "nothing was measured there",

@@ -143,7 +143,7 @@ def fair_accepts(answer: str, expected: Any) -> bool:
 
 
 def _plain_text(text: str) -> str:
-    bare = re.sub(r"""^(['"])(.*)\1$""", r"\2", text.strip(), flags=re.DOTALL)
+    bare = re.sub(r"""^(['"])(.*)\1$""", r"\2", text.strip().removesuffix("."), flags=re.DOTALL)
     return " ".join(bare.removesuffix(".").split())
 
 
@@ -153,10 +153,11 @@ def _value(text: str, expected: Any) -> Any:
     if isinstance(expected, bool):
         return {"true": True, "false": False}.get(text.lower().strip("'\""))
     if isinstance(expected, int | float):
-        bare = text.strip("'\"").removeprefix("$").strip()
-        if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", bare):
+        bare = text.strip("'\"").lstrip("$€£").strip()
+        if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare):
             bare = bare.replace(",", "")
-        return float(bare) if re.fullmatch(r"-?\d+(\.\d*)?(e[+-]?\d+)?", bare) else None
+        number = r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?"
+        return float(bare) if re.fullmatch(number, bare, re.IGNORECASE) else None
     value = _literal(text)
     if value is _NONE:
         try:
@@ -219,7 +220,7 @@ def parse(reply: str) -> Parsed:
     A fenced block without `Action:` is an action too, and so is one within `Action:`: models that
     were trained to fence their code are measured by what it does.
     """
-    text = _trimmed(reply.removeprefix(" "))
+    text = _trimmed(reply.lstrip())
     actions, answers = text.count("Action:"), text.count("Answer:")
     block = re.search(r"```\w*[ \t]*\n(.*?)(?:```|\Z)", text, re.DOTALL)
     if actions and answers:
@@ -237,15 +238,21 @@ def parse(reply: str) -> Parsed:
 
 
 def _trimmed(text: str) -> str:
-    """Cut at a second marker, after the first `End Action`, and at a thought after the action."""
-    marks = [m.start() for m in re.finditer(r"(?<!End )(?:Answer:|Action:)", text)]
-    if len(marks) > 1:
-        text = text[: marks[1]]
-    head, end, _ = text.partition("End Action")
-    text = head + end
-    start = text.find("Action:")
-    thought = text.find("Thought:", start) if start >= 0 else -1
-    return text[:thought] if thought >= 0 else text
+    """Of a reply with two markers or more what stands before the second, up to `End Action`.
+
+    Then a thought that follows is cut off. Both are looked for behind `Action:`, and without one
+    from the seventh character on. A reply with one marker is left as it is.
+    """
+    marks = list(re.finditer("Answer:|Action:", text))
+    if len(marks) <= 1:
+        return text
+    text = text[: marks[1].start()].strip()
+    begin = text.find("Action:") + len("Action:")
+    end = text.find("End Action", begin)
+    if end >= 0:
+        text = text[: end + len("End Action")].strip()
+    thought = text.find("Thought:", begin)
+    return text if thought < 0 else text[:thought].strip()
 
 
 def observed(output: str) -> str:

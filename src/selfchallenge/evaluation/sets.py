@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, environment_name
 from selfchallenge.environments.desk.desk import Desk
-from selfchallenge.errors import UsageError
+from selfchallenge.errors import LoadError, UsageError, boundary
 from selfchallenge.evaluation import conversations, questions
 from selfchallenge.evaluation.conversations import PAPER_AIRLINE, DeskAttempt, needed_values
 from selfchallenge.evaluation.m3tooleval import DIFFERENCES, Checker, read_questions
@@ -23,7 +23,7 @@ from selfchallenge.executor.talk import TalkRules, let_talk
 from selfchallenge.executor.user import ScriptedUser, User
 from selfchallenge.models.base import Model
 from selfchallenge.sandbox.host import Sandbox
-from selfchallenge.task import CodeAsTask, Verdict, stand_in
+from selfchallenge.task import CodeAsTask, Verdict, content_hash, stand_in
 
 NAMES = ("m3tooleval", "tau-bench", "tau2")
 STEPS = 15
@@ -61,6 +61,17 @@ class SetOptions:
     first: int = 0
 
 
+OF = {
+    "checker": ("m3tooleval",),
+    "feedback": ("m3tooleval",),
+    "prompt": ("m3tooleval",),
+    "split": ("tau-bench",),
+    "subset": ("tau-bench",),
+    "policy": ("tau-bench", "tau2"),
+}
+"""Options that only some benchmarks have."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Replies an episode, and tokens a reply, at most."""
@@ -81,6 +92,7 @@ class TestSet:
         oracle: a double that replays the ground truth.
         limits: what the set allows an agent; None leaves it to the settings.
         facts: what a score says of how it was measured.
+        tasks_hash: of the tasks and all that they are judged by.
         names: what episodes call a task, by its id, where that is not the id.
     """
 
@@ -90,6 +102,7 @@ class TestSet:
     oracle: Callable[[], Model] | None = None
     limits: Limits | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    tasks_hash: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,6 +129,14 @@ def benchmark_set(
             f"the tasks of {name} need its data",
             fix=f"selfchallenge data get {name} --to DIR, then --data DIR; or use --tasks held-out",
         )
+    for option, benchmarks in OF.items():
+        given = getattr(options, option)
+        if name not in benchmarks and given != getattr(SetOptions, option):
+            raise UsageError(
+                f"{option} is an option of {' and '.join(benchmarks)}, not of {name}",
+                where=f"{option} = {given!r}",
+                fix="leave it out",
+            )
     if name == "m3tooleval":
         if user is not None:
             raise UsageError("nobody tells m3tooleval's tasks", fix="leave --user-model out")
@@ -180,8 +201,15 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         oracle=partial(questions.replayer, found),
         limits=Limits(options.steps, options.tokens),
         facts=facts,
+        tasks_hash=content_hash([*map(repr, found), *_contents(data)]),
         names={task.id: name for name, task in tasks.items()},
     )
+
+
+def _contents(data: Path) -> list[str]:
+    """The files that the tools look into."""
+    with boundary(LoadError, "the benchmark's files cannot be read", where=str(data)):
+        return [file.read_text("utf-8") for file in sorted(data.glob("*.json"))]
 
 
 # -- tau-bench -------------------------------------------------------------------------------------
@@ -259,5 +287,6 @@ def desk_set(
             "policy_shown": options.policy,
             "user": player.name,
         },
+        tasks_hash=content_hash([*map(repr, tasks), grader.untouched]),
         names={held.id: conversations.name_of(task) for task, held in pairs},
     )

@@ -161,8 +161,9 @@ class TrlTraining(Training):
             module.eval()
         return report
 
-    def _schedule(self, trainer: Any, _: int, optimizer: Any = None) -> Any:
+    def _schedule(self, trainer: Any, num_training_steps: int, optimizer: Any = None) -> Any:
         """Our warm-up: transformers' own begins with a step at a learning rate of 0."""
+        del num_training_steps
         if trainer.lr_scheduler is not None:
             return trainer.lr_scheduler
         warmup = max(1, self.settings.warmup)

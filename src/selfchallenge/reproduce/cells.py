@@ -160,7 +160,9 @@ def _benchmark(
 ) -> TestSet:
     """The paper's benchmark of the cell's environment."""
     subset: Literal["all", "paper"] = "paper" if cell.environment == "airline" else "all"
-    options = SetOptions(subset=subset, policy=False, tokens=cell.settings.agent.max_tokens)
+    options = SetOptions(tokens=cell.settings.agent.max_tokens)
+    if name == "tau-bench":
+        options = dataclasses.replace(options, subset=subset, policy=False)
     told = cell.user_model and name != "m3tooleval"  # its tasks are read
     user = ModelUser(load(cell.user_model)) if told else None
     return benchmark_set(name, world, options, user)

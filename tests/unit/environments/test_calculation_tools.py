@@ -29,6 +29,7 @@ numbers = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6)
 
 def test_hex_is_read_as_utf8():
     assert WORLD.convert_hex_to_ascii("48 65 78c3a9") == "Hexé"
+    assert WORLD.convert_hex_to_ascii(313233) == "123"
     with pytest.raises(ValueError):
         WORLD.convert_hex_to_ascii("xyz")
     with pytest.raises(UnicodeDecodeError):
@@ -97,8 +98,8 @@ def test_counts_are_in_order_of_first_occurrence(sequence):
 
 def test_the_first_maximum_wins():
     assert WORLD.find_max_nucleotide("A", 1, "C", 3, "G", 3) == ("C", 3)
-    with pytest.raises(ValueError):
-        WORLD.find_max_nucleotide("A", 1, "C")
+    assert WORLD.find_max_nucleotide("A", 1, "C") == ("A", 1)  # a letter without a count is none
+    assert WORLD.find_max_nucleotide("A", 5, "A", 1, "C", 3) == ("C", 3)  # the last count holds
 
 
 def test_valid_dna_has_four_letters():
@@ -159,6 +160,10 @@ def test_numbers_must_be_numbers(tool, arguments):
 )
 def test_what_is_no_arithmetic_fails_with_its_text(expression):
     assert WORLD.calculator(expression) == f"Failed to evaluate expression: {expression}"
+
+
+def test_the_calculator_takes_text_only():
+    assert WORLD.calculator(5) == "Failed to evaluate expression: 5"
 
 
 def test_the_calculator_knows_arithmetic():
@@ -237,7 +242,8 @@ def test_hotels_have_every_preference():
     assert len(everywhere) == len(WORLD.tables(WORLD.seed).hotels)
     both = [h for h in WORLD.book_hotel('"F"') if {"gym", "wifi"} <= set(h["preferences"])]
     assert WORLD.book_hotel("F", "wifi", "gym") == both != []
-    assert WORLD.book_hotel("nowhere") == []
+    with pytest.raises(ValueError, match="nowhere is no place"):
+        WORLD.book_hotel("nowhere")
 
 
 def test_budget_and_sums():

@@ -250,6 +250,21 @@ def test_a_wrong_data_folder_is_an_error_that_says_what_to_do(tmp_path):
     assert "retail/orders.json" in str(caught.value)
 
 
+def test_a_damaged_file_of_the_data_is_named(tmp_path):
+    folder = tmp_path / "retail"
+    folder.mkdir()
+    for name in ("orders", "products", "users"):
+        (folder / f"{name}.json").write_text("{}")
+    (folder / "products.json").write_text('{"1": {')
+    with pytest.raises(LoadError, match="retail database cannot be read") as caught:
+        load_environment(Retail, data=tmp_path)()
+    assert caught.value.where == str(folder / "products.json")
+    (folder / "policy.md").write_bytes(b"\xff\xfe policy")
+    with pytest.raises(LoadError, match="policy cannot be read") as caught:
+        load_environment(Retail, data=tmp_path)
+    assert caught.value.where == str(folder / "policy.md")
+
+
 @pytest.mark.parametrize("world", [Retail, Airline])
 def test_the_page_of_an_environment_names_its_tools_and_shows_a_task_that_exists(world):
     page = (Path(__file__).parents[3] / f"docs/environments/{world.label}.md").read_text("utf-8")

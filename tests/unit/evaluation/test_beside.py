@@ -14,6 +14,7 @@ from selfchallenge.evaluation.beside import as_table, beside, is_result, outcome
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.progress import Silent
 from selfchallenge.sandbox.host import Sandbox
+from selfchallenge.task import CodeAsTask
 
 TRIALS = 4
 
@@ -72,10 +73,10 @@ def test_side_by_side_each_is_compared_with_the_first(results):
     assert "| prompt_hash |" in table
 
 
-def measured(out, *, seed=3, stop_after=None):
+def measured(out, *, seed=3, settings=AgentSettings(), tasks=None, stop_after=None):  # noqa: B008
     """What an oracle scores on the library's tasks, or nothing where it is stopped before."""
-    how = Measuring(TRIALS, AgentSettings(), temperature=0.0, seed=seed, batch=4)
-    tasks = choose_tasks(Library, "held-out")
+    how = Measuring(TRIALS, settings, temperature=0.0, seed=seed, batch=4)
+    tasks = tasks or choose_tasks(Library, "held-out")
     with Sandbox() as sandbox:
         watch = Silent() if stop_after is None else Stopping(stop_after)
         return measure("scripted:oracle", tasks, Library, sandbox, how, watch=watch, out=out)
@@ -102,7 +103,9 @@ def test_a_stopped_measurement_goes_on_where_it_was(tmp_path):
         measured(tmp_path / "stopped", stop_after=20)
     with (tmp_path / "stopped/scores.jsonl").open("a") as torn:
         torn.write('{"phase": "eval", "ta')
-    assert not is_result(tmp_path / "stopped")
+    with pytest.raises(UsageError, match="not finished") as unfinished:
+        beside([tmp_path / "stopped"])
+    assert "eval again" in unfinished.value.fix
     kept = (tmp_path / "stopped/scores.jsonl").read_text().splitlines()[:20]
     resumed = measured(tmp_path / "stopped")
     lines = (tmp_path / "stopped/scores.jsonl").read_text().splitlines()
@@ -130,6 +133,12 @@ def test_a_folder_holds_one_measurement(tmp_path):
     with pytest.raises(UsageError, match="a measurement with seed = 3, not 4") as refused:
         measured(tmp_path, seed=4)
     assert "another --out" in refused.value.fix
+    with pytest.raises(UsageError, match="a measurement with max_observation = 2000, not 5"):
+        measured(tmp_path, settings=AgentSettings(max_observation=5))
+    *others, last = choose_tasks(Library, "held-out")
+    changed = last.model_dump(exclude={"id"}) | {"verifier": f"{last.verifier}# another\n"}
+    with pytest.raises(UsageError, match="a measurement with tasks_hash"):
+        measured(tmp_path, tasks=[*others, CodeAsTask.model_validate(changed)])
     (tmp_path / "measurement.json").unlink()
     with pytest.raises(UsageError, match="does not say how they were made"):
         measured(tmp_path)

@@ -63,6 +63,11 @@ CASES = [
     ("{'T': 1, 'A': 2}", NESTED, True, True),
     ("{'A': 2, 'T': 1}", NESTED, False, True),
     ("{'A': 2}", NESTED, False, False),
+    ('"UUU".', "UUU", False, True),
+    ("€8,100.00", 8100.0, False, True),
+    ("+8100", 8100.0, True, True),
+    (".5", 0.5, True, True),
+    ("1_000", 1000, True, True),
     ("nan", 3, False, False),
     ("[" * 5000, [1], False, False),
 ]
@@ -120,7 +125,14 @@ def test_what_is_missing_is_said(tmp_path):
         ("I try.\n```python\nprint(1)\n```", Parsed(action="print(1)\n")),
         ("Action:\n```python\nprint(1)\n```\nEnd Action", Parsed(action="print(1)\n")),
         ("Action:\nprint(1)\nEnd Action\nAnswer: 3", Parsed(action="print(1)\n")),
-        ("Action: print(1) Thought: and then", Parsed(action="print(1)\n")),
+        # One marker: nothing is cut off.
+        ("Action: print(1) Thought: and then", Parsed(action="print(1) Thought: and then\n")),
+        ("Thought: I am done, End Action\nAnswer: 42", Parsed(answer="42")),
+        ("  \n Answer: 42\nThought: sure.", Parsed(answer="42\nThought: sure.")),
+        # Two: also the thought between them is.
+        ("Answer: 42\nThought: I check.\nAnswer: 42", Parsed(answer="42")),
+        ("Answer: 42\n\nThought: next.\nAction: f() End Action", Parsed(answer="42")),
+        ("Action: f()\nThought: so\nAction: g()", Parsed(action="f()\n")),
         ("Answer: 42 ", Parsed(answer="42")),
         ("Thought: done\nAnswer: 42\nAnswer: 43", Parsed(answer="42")),
         ("I do not know", Parsed(invalid=INVALID)),

@@ -111,6 +111,9 @@ def test_what_is_shown_changes_the_hash_of_the_prompt(sandbox):
         ("airline", "tau-bench", {"split": "train"}, "no split 'train'"),
         ("retail", "tau-bench", {"subset": "paper"}, "airline only|there are no"),
         ("calculation", "m3tooleval", {"prompt": "own", "actions": "json"}, "asks for code|read"),
+        ("calculation", "m3tooleval", {"policy": False}, "policy is an option of tau-bench and"),
+        ("retail", "tau-bench", {"checker": "fair"}, "checker is an option of m3tooleval, not of"),
+        ("retail", "tau2", {"split": "dev"}, "split is an option of tau-bench, not of tau2"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, benchmark, options, said, tmp_path):

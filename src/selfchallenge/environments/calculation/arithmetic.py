@@ -63,6 +63,8 @@ def compute(expression: str) -> Number:
         ValueError: it is no such expression, or is too long, too deep or too large.
         ArithmeticError: a division by zero, or a float that overflows.
     """
+    if not isinstance(expression, str):
+        raise ValueError("no text")  # noqa: TRY004 - like all else that cannot be computed
     if len(expression) > MAX_LENGTH:
         raise ValueError(f"longer than {MAX_LENGTH} characters")
     try:

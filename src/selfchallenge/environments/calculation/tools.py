@@ -116,7 +116,7 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     @tool
     def convert_hex_to_ascii(self, hex_string: str) -> str:
         """Return the text that a string of hexadecimal digits stands for."""
-        return bytes.fromhex(hex_string).decode("utf-8")
+        return bytes.fromhex(str(hex_string)).decode("utf-8")
 
     @tool
     def reverse_string(self, string: str) -> str:
@@ -167,9 +167,9 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     @tool
     def find_max_nucleotide(self, *args: str | int) -> tuple[str, int]:
         """Return the letter with the highest count and its count, given as 'G', 2, 'T', 5, ..."""
-        pairs: Any = zip(args[::2], args[1::2], strict=True)
-        letter, count = builtins.max(pairs, key=lambda pair: pair[1])
-        return letter, count
+        counts: dict[Any, Any] = dict(zip(args[::2], args[1::2], strict=False))
+        letter = builtins.max(counts, key=lambda one: counts[one])
+        return letter, counts[letter]
 
     @tool
     def is_valid_dna_sequence(self, dna_sequence: str) -> bool:
@@ -202,7 +202,7 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     def calculator(self, expression: str) -> float | str:
         """Return the value of an arithmetic expression given as text."""
         try:
-            return compute(str(expression))
+            return compute(expression)
         except (ValueError, ArithmeticError):
             return f"Failed to evaluate expression: {expression}"
 
@@ -221,10 +221,7 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     @tool
     def find_flights(self, from_location: str, to_location: str, date: str) -> list[dict[str, Any]]:
         """Return the flights between two places on a date, each a dict with its price."""
-        start, end = bare(from_location), bare(to_location)
-        for place in (start, end):
-            if place not in PLACES:
-                raise ValueError(f"{place} is no place: the places are {', '.join(PLACES)}")
+        start, end = _known(from_location), _known(to_location)
         return [
             dict(flight)
             for flight in self.tables(self.seed).flights
@@ -235,10 +232,11 @@ class Calculation(Environment):  # noqa: D101 - its text lies beside this file
     @tool
     def book_hotel(self, location: str, *preferences: str) -> list[dict[str, Any]]:
         """Return the hotels that have all preferences, dicts with price_per_night and rating."""
+        place = _known(location)
         return [
             dict(hotel)
             for hotel in self.tables(self.seed).hotels
-            if bare(hotel["location"]) == bare(location)
+            if bare(hotel["location"]) == place
             and all(wish in hotel["preferences"] for wish in preferences)
         ]
 
@@ -289,6 +287,13 @@ def _moved_back(letter: str, shift: int) -> str:
     if letter.islower():
         return chr((ord(letter) - ord("a") - shift) % 26 + ord("a"))
     return letter
+
+
+def _known(location: str) -> str:
+    place = bare(location)
+    if place not in PLACES:
+        raise ValueError(f"{place} is no place: the places are {', '.join(PLACES)}")
+    return place
 
 
 def _number(value: Number) -> Number:

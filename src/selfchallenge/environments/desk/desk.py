@@ -25,7 +25,7 @@ from selfchallenge.environments.desk.tables import (
     load,
     texts_of,
 )
-from selfchallenge.errors import ToolError
+from selfchallenge.errors import LoadError, ToolError, boundary
 
 HELD_OUT = "heldout-"
 """Seeds that begin so see a generated world of their own, with and without data."""
@@ -44,7 +44,8 @@ class Desk(Environment):
         super().__init_subclass__()
         policy = None if cls.data is None else data_folder(cls.data, cls.label) / "policy.md"
         if policy is not None and policy.is_file():
-            cls.__doc__ = policy.read_text("utf-8")
+            with boundary(LoadError, "the policy cannot be read", where=str(policy)):
+                cls.__doc__ = policy.read_text("utf-8")
 
     def __init__(self, seed: str | None = None) -> None:
         super().__init__(seed)

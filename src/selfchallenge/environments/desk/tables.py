@@ -44,14 +44,14 @@ def load(folder: Path, name: str, tables: tuple[str, ...]) -> Database:
         f"give a folder that holds {name}/{tables[0]}.json and its like, or leave it out to use "
         "generated tables"
     )
-    with boundary(LoadError, f"the {name} database cannot be read", where=str(place), fix=fix):
-        found = {
-            table: json.loads((place / f"{table}.json").read_text("utf-8")) for table in tables
-        }
-        for table, records in found.items():
-            if not all(isinstance(record, dict) for record in dict(records).values()):
-                raise ValueError(f"{table}.json holds something that is no record")
-        return found
+    found: Database = {}
+    for table in tables:
+        file = place / f"{table}.json"
+        with boundary(LoadError, f"the {name} database cannot be read", where=str(file), fix=fix):
+            found[table] = json.loads(file.read_text("utf-8"))
+            if not all(isinstance(record, dict) for record in dict(found[table]).values()):
+                raise ValueError("it holds something that is no record")
+    return found
 
 
 def data_folder(folder: Path, name: str) -> Path:

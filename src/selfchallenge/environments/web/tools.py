@@ -120,7 +120,7 @@ class Web(Environment):  # noqa: D101 - its text lies beside this file
     def calculator(self, expression: str) -> float | str:
         """Return the value of an arithmetic expression given as text."""
         try:
-            return compute(str(expression))
+            return compute(expression)
         except (ValueError, ArithmeticError):
             return f"Failed to evaluate expression: {expression}"
 
