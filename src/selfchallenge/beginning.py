@@ -10,6 +10,7 @@ from selfchallenge.environments.loading import spelling_of
 from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
+from selfchallenge.models.openai import answers
 from selfchallenge.progress import Watch
 from selfchallenge.roles import DOUBLES, SKILLS
 from selfchallenge.runs.store import RunDirectory, RunFiles
@@ -58,10 +59,27 @@ def begin(
     sandbox: Sandbox,
     watch: Watch,
 ) -> None:
-    """Write `run.json`, or compare it with what is asked for now, and say what isolates code.
+    """Write `run.json`, or compare it with what is asked for now, and say what is to be known.
+
+    What isolates code, and which servers do not answer: they may be started later, for a stage.
 
     Raises:
         UsageError: the directory holds another run.
     """
     manifest.agree(run, spelling_of(environment), environment, settings, sandbox.isolation)
     watch.say(f"generated code runs at isolation level {sandbox.isolation}")
+    for spec in sorted(servers(settings)):
+        if not answers(spec):
+            watch.say(f"{spec} does not answer yet: start the server before its stage begins")
+
+
+def servers(settings: RunSettings) -> set[str]:
+    """The models of a run that a server has."""
+    models = {
+        settings.model,
+        settings.challenger_model,
+        settings.teacher_model,
+        settings.user_model,
+        settings.judging if settings.judged else "",
+    }
+    return {spec for spec in models if spec.startswith("openai:")}

@@ -70,7 +70,11 @@ def test_an_unreachable_teacher_is_named_and_the_tasks_are_kept(tmp_path, monkey
 
     monkeypatch.setattr(roles, "load_model", load)
     asked = settings(algorithm="distill", teacher_model="openai:big@http://127.0.0.1:9/v1")
-    with open_loop("library", tmp_path, asked) as loop:
+    said = []
+    watch = Silent()
+    watch.say = said.append
+    with open_loop("library", tmp_path, asked, watch=watch) as loop:
+        assert any("openai:big@http://127.0.0.1:9/v1 does not answer" in text for text in said)
         loop.challenge()
         with pytest.raises(ModelError, match="cannot reach the server") as error:
             loop.roll_out()

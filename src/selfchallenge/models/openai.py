@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from selfchallenge.errors import ModelError, UsageError
 from selfchallenge.models.base import Completion, Prompt, Sampling
@@ -151,6 +153,17 @@ class OpenAIModel:
         else:
             what, fix = f"the server fails: {lines[0]}", "see the server's log, then run again"
         return ModelError(what, where=self.url, fix=fix)
+
+
+def answers(spec: str, seconds: float = 3.0) -> bool:
+    """Whether something listens where the server of `openai:NAME@URL` should be."""
+    url = urlsplit(spec.rpartition("@")[2])
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.hostname or "", port), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
 
 
 def _completion(prompt: Prompt, sampling: Sampling, choice: Any, usage: Any) -> Completion:
