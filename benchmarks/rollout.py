@@ -34,6 +34,7 @@ class Timed:
         self.model, self.name, self.seconds = model, model.name, 0.0
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """The model's, with a clock beside it."""
         began = time.perf_counter()
         try:
             return self.model.generate(prompts, sampling)
@@ -41,6 +42,7 @@ class Timed:
             self.seconds += time.perf_counter() - began
 
     def close(self) -> None:
+        """Close the model."""
         self.model.close()
 
 
