@@ -9,7 +9,7 @@ import random
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from trl_model import PAD, VOCABULARY, make_module, make_tokenizer
 
 from selfchallenge.learner import losses
 from selfchallenge.learner.packing import pack
@@ -18,35 +18,6 @@ from selfchallenge.learner.step import sequence_logprobs, training
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
-
-VOCABULARY, PAD = 61, 0
-
-
-def make_module():
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-    )
-    module = Qwen2ForCausalLM(config)
-    for parameter in module.parameters():
-        if parameter.ndim > 1:
-            parameter.data.normal_(0, 0.2)
-    return module
-
-
-def make_tokenizer():
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-
-    words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<unk>": VOCABULARY - 1}
-    core = Tokenizer(WordLevel(words, unk_token="<unk>"))
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="w0", eos_token="w1")
 
 
 def make_samples(count=4):

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from trl_model import VOCABULARY, make_module, make_tokenizer
 
 from selfchallenge.episode import Episode, StopReason, Turn
 from selfchallenge.errors import MissingExtraError, StageError, UsageError
@@ -18,7 +18,6 @@ from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSetting
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
 
-VOCABULARY, END = 61, 1
 COMMON = {"precision": "float32", "warmup": 3, "learning_rate": 1e-2, "checkpoint": 2, "rank": 4}
 RFT = RftSettings(**COMMON, batch=4, epochs=3)
 DPO = DpoSettings(**COMMON, batch=4, epochs=3, beta=0.3)
@@ -31,28 +30,8 @@ class Tiny:
     name = "tiny"
 
     def __init__(self):
-        from tokenizers import Tokenizer
-        from tokenizers.models import WordLevel
-
-        torch.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=256,
-        )
-        self.module = Qwen2ForCausalLM(config).eval().requires_grad_(False)
-        for parameter in self.module.parameters():
-            if parameter.ndim > 1:
-                parameter.data.normal_(0, 0.2)
-        words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<unk>": VOCABULARY - 1}
-        core = Tokenizer(WordLevel(words, unk_token="<unk>"))
-        self.tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=core, pad_token="w0", eos_token="w1"
-        )
+        self.module = make_module().eval().requires_grad_(False)
+        self.tokenizer = make_tokenizer()
 
     def forget(self):
         """It keeps nothing."""
