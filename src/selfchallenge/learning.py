@@ -25,7 +25,6 @@ from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.judge import JUDGED, judged
 from selfchallenge.learner import processes
 from selfchallenge.learner.means import Means
-from selfchallenge.learner.samples import without_user_faults
 from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import ONLINE, RunSettings
 from selfchallenge.models.base import Model
@@ -147,7 +146,7 @@ class Learning:
             )
         episodes = self._learnt_from()
         if algorithm == "distill":  # how often a teacher succeeds is no measure of the student
-            taught = teaching.in_tokens_of(model.tokenizer, without_user_faults(episodes))
+            taught = teaching.in_tokens_of(model.tokenizer, episodes)
             own = self._seeded("rft")
             return rft.train_distill(model, taught, directory, own, progress, engine=engine)
         episodes = self._within_band(episodes)

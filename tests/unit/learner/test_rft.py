@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_learner import TinyModel, make_episode
 
-from selfchallenge.episode import StopReason
+from selfchallenge.episode import USER_FAULT, StopReason
 from selfchallenge.errors import StageError, StorageError, UsageError
 from selfchallenge.learner import checkpoints, rft
 from selfchallenge.learner.rft import RftSettings, train_distill, train_rft
@@ -273,6 +273,21 @@ def test_attempts_that_the_sandbox_ended_teach_nothing(tmp_path):
     broken = make_episode("a", 0).model_copy(update={"stop": StopReason.SANDBOX})
     report = train_distill(TinyModel(), [broken, make_episode("a", 1)], tmp_path / "m", SETTINGS)
     assert report.samples == 1
+
+
+@pytest.mark.parametrize("train", [train_rft, train_distill])
+@pytest.mark.parametrize(
+    ("fault", "said", "fix"),
+    [
+        ({"stop": StopReason.SANDBOX}, "2 ended by the sandbox", "doctor"),
+        ({"meta": {USER_FAULT: "left"}}, "2 spoilt by the simulated user", "--user-model"),
+    ],
+)
+def test_attempts_that_others_spoilt_say_who_it_was(tmp_path, train, fault, said, fix):
+    spoilt = [make_episode("a", n, reward=0.0).model_copy(update=fault) for n in range(2)]
+    with pytest.raises(StageError, match=said) as error:
+        train(TinyModel(), spoilt, tmp_path / "m", SETTINGS)
+    assert fix in error.value.fix
 
 
 def test_an_episode_longer_than_the_model_reads_is_left_out(model, tmp_path):
