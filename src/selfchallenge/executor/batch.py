@@ -1,7 +1,8 @@
-"""Many attempts at once: whoever waits for the model shares its batch, the sandbox works beside it.
+"""Many attempts at once: all wait for the model together, then the sandbox runs all their actions.
 
-Attempts join and leave continuously: as one ends, the next assignment takes its place, so the batch
-stays full until the queue is empty. Episodes are handed out as they end and not in order.
+As an attempt ends, the next assignment takes its place, so the batch stays full until the queue is
+empty. Episodes are handed out as they end and not in order. What share of the time the model works
+is measured by `benchmarks/rollout.py`.
 """
 
 from __future__ import annotations
