@@ -29,7 +29,7 @@ from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.progress import Watch
 from selfchallenge.runs.cost import costs, timed
-from selfchallenge.runs.store import RunDirectory, read_records
+from selfchallenge.runs.store import RunDirectory, read_records, storage
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, content_hash
 
@@ -115,6 +115,7 @@ def measure(
             "environment": environment_name(environment),
             "tasks": label,
             "model": model.name,
+            "training": _training(spec),
             "attempts": how.trials,
             "isolation": sandbox.isolation,
             "measured": _facts(how, found_set),
@@ -249,6 +250,15 @@ def _model(spec: str, found_set: TestSet, batch: int) -> Model:
     if spec == ORACLE and found_set.oracle is not None:
         return found_set.oracle()
     return load_model(spec, batch=batch)
+
+
+def _training(spec: str) -> str:
+    """Hash of the report of the training that a model came from; empty for any other model."""
+    report = Path(spec).expanduser() / "training.json"
+    if not report.is_file():
+        return ""
+    with storage(report):
+        return content_hash(report.read_text("utf-8"))
 
 
 def _slim(episode: Episode) -> Episode:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
 from selfchallenge.environments.library import Library
 from selfchallenge.episode import Episode
 from selfchallenge.errors import UsageError
+from selfchallenge.evaluation import benchmarks
 from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure
 from selfchallenge.evaluation.beside import as_table, beside, is_result, outcomes_of, read_results
 from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.models.scripted import named_script
 from selfchallenge.progress import Silent
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask
@@ -143,6 +146,23 @@ def test_a_folder_holds_one_measurement(tmp_path):
     with pytest.raises(UsageError, match="does not say how they were made"):
         measured(tmp_path)
     assert (tmp_path / "scores.jsonl").read_bytes() == before
+
+
+def test_a_model_that_was_trained_anew_is_another(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "training.json").write_text('{"loss": 1.0}')
+    monkeypatch.setattr(benchmarks, "load_model", lambda *_, **__: named_script("silent"))
+    tasks = choose_tasks(Library, "held-out")[:2]
+    how = Measuring(1, AgentSettings(), temperature=0.0, seed=0, batch=4)
+    with Sandbox() as sandbox:
+        again = partial(
+            measure, str(folder), tasks, Library, sandbox, how, watch=Silent(), out=tmp_path / "out"
+        )
+        assert again()["training"] == again()["training"] != ""
+        (folder / "training.json").write_text('{"loss": 0.5}')
+        with pytest.raises(UsageError, match="a measurement with training = "):
+            again()
 
 
 def test_where_nothing_was_measured_it_is_said(tmp_path):
