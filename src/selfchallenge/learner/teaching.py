@@ -14,12 +14,13 @@ from typing import Any
 from selfchallenge.episode import CUT, FIRST_REPLY, Episode, StopReason, Turn
 from selfchallenge.errors import ModelError
 from selfchallenge.executor.actions import parse_action
+from selfchallenge.learner.samples import fault_of_others
 from selfchallenge.models.base import Message, Prompt
 from selfchallenge.models.rendering import render
 
 
 def in_tokens_of(tokenizer: Any, episodes: Iterable[Episode]) -> list[Episode]:
-    """The episodes with ids of the student's vocabulary.
+    """The episodes with ids of the student's vocabulary; what is not learnt from stays as it is.
 
     Args:
         tokenizer: the student's, with a chat template.
@@ -28,7 +29,9 @@ def in_tokens_of(tokenizer: Any, episodes: Iterable[Episode]) -> list[Episode]:
     Raises:
         ModelError: the student has no chat template, or it refuses the conversation.
     """
-    return [e if speaks(tokenizer, e) else _retold(tokenizer, e) for e in episodes]
+    return [
+        e if fault_of_others(e) or speaks(tokenizer, e) else _retold(tokenizer, e) for e in episodes
+    ]
 
 
 def speaks(tokenizer: Any, episode: Episode) -> bool:

@@ -348,7 +348,7 @@ def test_the_deck_gives_every_task_once_a_lap_and_numbers_attempts_anew():
 def test_temperature_is_that_of_the_sampling():
     model = TinyModel()
     (group,) = Sampler(model)([Draw("a", 0, 2)])
-    samples = [online.sample_of(episode, 100) for episode in group]
+    samples = [online.trainable(episode, 100) for episode in group]
     with training(model.module, torch.float32):
         found = evaluate(model.module, samples, online._logprobs, tokens=1000, temperature=2.0)
     for sample, (ours,) in zip(samples, found, strict=True):
