@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/rollout.py [ENV] [--model MODEL] [--attempts N] [--json FILE]
 
-Attempts at the held-out tasks of an environment (nothing is trained), sampled at temperature 1. The
+Attempts at the held-out tasks of an environment (nothing is trained) with the laptop preset. The
 model is at work while `generate` runs; the rest is the sandbox: sessions opened, actions run, and
 attempts judged.
 """
@@ -25,6 +25,7 @@ from selfchallenge.executor.batch import rollout
 from selfchallenge.models.base import Completion, Model, Prompt, Sampling
 from selfchallenge.models.loading import load_model
 from selfchallenge.sandbox.host import Sandbox
+from selfchallenge.settings import preset
 
 
 class Timed:
@@ -51,13 +52,13 @@ def main() -> None:
     parser.add_argument("environment", nargs="?", default="calculation")
     parser.add_argument("--model", default="default")
     parser.add_argument("--attempts", type=int, default=120)
-    parser.add_argument("--batch", type=int, default=40)
     here = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
     parser.add_argument("--machine", default=here, help="what the machine is, in words")
     parser.add_argument("--json", type=Path, default=None)
     asked = parser.parse_args()
     world = load_environment(asked.environment)
-    model = Timed(load_model(asked.model, batch=asked.batch))
+    how = preset("laptop")
+    model = Timed(load_model(asked.model, batch=how.batch))
     with Sandbox() as sandbox:
         pairs = references(held_out_tasks(world), world, sandbox)
         chosen = [
@@ -65,7 +66,16 @@ def main() -> None:
             for n, (task, reference) in enumerate(islice(cycle(pairs), asked.attempts))
         ]
         began = time.perf_counter()
-        episodes = list(rollout(model, chosen, world, sandbox, temperature=1.0, batch=asked.batch))
+        made = rollout(
+            model,
+            chosen,
+            world,
+            sandbox,
+            settings=how.agent,
+            temperature=how.temperature,
+            batch=how.batch,
+        )
+        episodes = list(made)
         seconds = time.perf_counter() - began
         isolation = sandbox.isolation
     model.close()
@@ -77,7 +87,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "isolation": isolation,
         "attempts": len(episodes),
-        "batch": asked.batch,
+        "batch": how.batch,
         "seconds": round(seconds, 1),
         "model_busy": round(model.seconds / seconds, 4),
         "tokens_sampled": sampled,
