@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from selfchallenge.challenger.candidate import Candidate
@@ -171,7 +170,6 @@ class Learning:
             for episode in self._episodes()
             if episode.stop is not StopReason.SANDBOX and engine == episode.meta.get(ENGINE, "own")
         }
-        stamp = {} if engine == "own" else {ENGINE: engine}
         executor = self.roles.attempting([task for task, _ in pairs])
 
         def make(draws: Sequence[Draw]) -> list[list[Episode]]:
@@ -182,7 +180,7 @@ class Learning:
             wanted = [a for share in parallel.gathered(groups) for group in share for a in group]
             owed = list({_key(a): a for a in wanted if _key(a) not in recorded}.values())
             mine = owed[processes.rank() :: processes.count()]
-            own = list(self._attempts(executor, mine, tick, stamp))
+            own = list(self._attempts(executor, mine, tick))
             for number, made in enumerate(parallel.gathered(own)):
                 for episode in made:
                     recorded[episode.key] = episode
@@ -288,14 +286,8 @@ class Learning:
                 count, successes = count + 1, successes + (episode.reward == 1.0)
                 stage.update(count, f"{successes} successes")
 
-    def _attempts(
-        self,
-        model: Model,
-        owed: Iterable[Assignment],
-        tick: Tick,
-        stamp: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Iterable[Episode]:
-        """Make attempts, write each down with its reward and the stamp, and hand it on."""
+    def _attempts(self, model: Model, owed: Iterable[Assignment], tick: Tick) -> Iterable[Episode]:
+        """Make attempts, write each down with its reward, and hand it on."""
         owed = list(owed)
         made: Iterable[Episode] = rollout(
             model,
@@ -311,8 +303,11 @@ class Learning:
             told = {one.task.id: one.task.instruction for one in owed}
             how, batch = self.settings.judge, self.settings.batch
             made = judged(made, told, self.roles.judge(), how, batch=batch)
+        engine = self.means.engine
+        foreign = engine != "own" and self.settings.algorithm in ONLINE
         for one in made:
-            episode = one.model_copy(update={"meta": {**one.meta, **stamp}}) if stamp else one
+            meta = {**one.meta, ENGINE: engine}
+            episode = one.model_copy(update={"meta": meta}) if foreign else one
             self.run.append("episodes.jsonl", episode)
             spent = episode.meta.get(JUDGED, {}).get("tokens", 0)
             tick(episode.completion_tokens + spent)

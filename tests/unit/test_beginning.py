@@ -56,19 +56,25 @@ def test_a_model_that_the_hub_cannot_give_is_found_too(tmp_path):
 def test_known_models_are_found_without_loading_them(monkeypatch, tmp_path, model):
     monkeypatch.setattr("selfchallenge.models.loading.default_weights", None)
     settings = RunSettings(model=model, challenger_model="scripted:challenger")
-    look_up_models(settings, tmp_path)
+    look_up_models(settings, tmp_path / "run")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_is_found(tmp_path):
     settings = RunSettings(
         model=str(tmp_path), challenger_model="openai:qwen@http://localhost:1/v1"
     )
-    look_up_models(settings, tmp_path)
+    look_up_models(settings, tmp_path / "run")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_run_that_was_begun_needs_no_hub(tmp_path):
+    settings = RunSettings(model="./nowhere")
+    with pytest.raises(UsageError):
+        look_up_models(settings, tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    look_up_models(RunSettings(model="nowhere"), tmp_path)
+    look_up_models(settings, tmp_path)
+    assert (tmp_path / "run.json").read_text() == "{}"
 
 
 def test_the_isolation_level_is_said_once(tmp_path):

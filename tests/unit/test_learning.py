@@ -102,8 +102,8 @@ def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
         loop.challenge()
         made = loop._learning._attempts
 
-        def few(model, owed, tick, stamp):
-            for number, episode in enumerate(made(model, owed, tick, stamp)):
+        def few(model, owed, tick):
+            for number, episode in enumerate(made(model, owed, tick)):
                 yield episode
                 if number == 4:
                     raise KeyboardInterrupt

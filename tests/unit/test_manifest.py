@@ -39,9 +39,11 @@ def memos(tmp_path):
     return [load_environment(f"{file}:Memo") for file in files]
 
 
-def test_the_same_again_goes_on(begin, memos):
+def test_the_same_again_goes_on(begin, memos, tmp_path):
     begin(memos[0])
+    written = (tmp_path / "run" / "run.json").read_bytes()
     begin(memos[0])
+    assert (tmp_path / "run" / "run.json").read_bytes() == written
 
 
 def test_a_class_of_the_same_name_in_another_file_is_refused(begin, memos, tmp_path):

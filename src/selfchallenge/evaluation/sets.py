@@ -61,7 +61,7 @@ class SetOptions:
     first: int = 0
 
 
-OF = {
+ONLY_OF = {
     "checker": ("m3tooleval",),
     "feedback": ("m3tooleval",),
     "prompt": ("m3tooleval",),
@@ -129,7 +129,7 @@ def benchmark_set(
             f"the tasks of {name} need its data",
             fix=f"selfchallenge data get {name} --to DIR, then --data DIR; or use --tasks held-out",
         )
-    for option, benchmarks in OF.items():
+    for option, benchmarks in ONLY_OF.items():
         given = getattr(options, option)
         if name not in benchmarks and given != getattr(SetOptions, option):
             raise UsageError(

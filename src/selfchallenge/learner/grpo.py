@@ -30,6 +30,7 @@ from selfchallenge.learner.online import (
     Said,
     joined,
 )
+from selfchallenge.learner.samples import in_words
 from selfchallenge.learner.settings import Engine, GrpoSettings
 from selfchallenge.learner.step import Forward, resolve_precision
 from selfchallenge.learner.training import Progress, Trainable, Training, TrainingReport
@@ -89,7 +90,7 @@ class Grpo(Online):
         iteration = Iteration(place)
         while len(iteration.groups) < wanted and iteration.tried < most:
             missing = min(wanted - len(iteration.groups), most - iteration.tried)
-            groups = self.attempt(iteration, missing)
+            groups = self.next_groups(iteration, missing)
             iteration.groups += [g for g in groups if len({reward for _, reward in g}) > 1]
         return iteration
 
@@ -101,7 +102,7 @@ class Grpo(Online):
         else:
             fix = "learn from successes first (--algorithm rft), ask for easier tasks, or make "
             fix += "more attempts (grpo.group)"
-        also = f"; left out: {iteration.reasons}" if iteration.left_out else ""
+        also = f"; left out: {in_words(iteration.left_out)}" if iteration.left_out else ""
         return StageError(
             f"in {iteration.tried} groups all attempts came out alike ({solved} of "
             f"{len(iteration.rewards)} attempts succeeded), so there is nothing to compare{also}",

@@ -24,7 +24,7 @@ from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
-from selfchallenge.learner.samples import Sample, trainable, what_to_change
+from selfchallenge.learner.samples import Sample, in_words, trainable, what_to_change
 from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
     Forward,
@@ -117,11 +117,6 @@ class Iteration:
     tried: int = 0
     rewards: list[float] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def reasons(self) -> str:
-        """Why attempts were left out, in words."""
-        return "; ".join(f"{count} {why}" for why, count in self.left_out.items())
 
 
 def samples_of(attempted: Attempted) -> Sequence[Sample]:
@@ -229,10 +224,10 @@ class Online:
     def collect(self, place: int) -> Iteration:
         """Make the attempts of one iteration, from this place of the deck on."""
         iteration = Iteration(place)
-        iteration.groups = self.attempt(iteration, self.settings.tasks)
+        iteration.groups = self.next_groups(iteration, self.settings.tasks)
         return iteration
 
-    def attempt(self, iteration: Iteration, count: int) -> list[list[Rewarded]]:
+    def next_groups(self, iteration: Iteration, count: int) -> list[list[Rewarded]]:
         """Attempt the next tasks; the groups within the band, of what can be learnt from."""
         drawn = [self._draw(iteration.place + i) for i in range(count)]
         iteration.place += count
@@ -322,7 +317,7 @@ def spoilt(iteration: Iteration) -> StageError:
     count = iteration.left_out.total()
     return StageError(
         f"none of {count} attempts at {iteration.tried} tasks can be learnt from: "
-        f"{iteration.reasons}",
+        f"{in_words(iteration.left_out)}",
         where="train",
         fix=what_to_change(iteration.left_out),
     )

@@ -21,6 +21,7 @@ from selfchallenge.learner.samples import (
     Sample,
     SampleSet,
     fault_of_others,
+    in_words,
     samples_from,
     select_successes,
     select_trajectories,
@@ -120,9 +121,8 @@ def train_distill(
 def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> StageError:
     spoilt = Counter(why for why in map(fault_of_others, attempts) if why)
     if attempts and spoilt.total() == len(attempts):
-        reasons = "; ".join(f"{count} {reason}" for reason, count in spoilt.items())
         return StageError(
-            f"nothing can be learnt from {len(attempts)} attempts: {reasons}",
+            f"nothing can be learnt from {len(attempts)} attempts: {in_words(spoilt)}",
             where="train",
             fix=what_to_change(spoilt),
         )
@@ -132,9 +132,8 @@ def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> Stag
             where="train",
             fix=f"make more attempts at each task (rollouts), {other}",
         )
-    reasons = "; ".join(f"{count} {reason}" for reason, count in chosen.dropped.items())
     return StageError(
-        f"none of the episodes to learn from can be trained: {reasons}",
+        f"none of the episodes to learn from can be trained: {in_words(chosen.dropped)}",
         where="train",
         fix="use a local model, which shows its tokens; where they are too long, raise "
         "rft.max_length as far as memory and the model's context go",

@@ -97,6 +97,11 @@ def trainable(episode: Episode, max_length: int) -> Sample | str:
     return fault_of_others(episode) or sample_of(episode, max_length)
 
 
+def in_words(reasons: Mapping[str, int]) -> str:
+    """Reasons with how often each was met."""
+    return "; ".join(f"{count} {why}" for why, count in reasons.items())
+
+
 def what_to_change(reasons: Mapping[str, int]) -> str:
     """Advice, when nothing can be learnt from for these reasons, with how often each was met."""
     most = max(reasons, key=lambda reason: reasons[reason], default="")

@@ -10,7 +10,8 @@ from selfchallenge.reproduce.result import Row
 
 WIDTH, LEFT, RIGHT = 720, 250, 40
 OURS, THEIRS = "#8ac", "#c63"
-COLOURS = ("#356", "#583", "#86a", "#a60", "#048", "#a33")
+COLOURS = ("#356", "#583", "#86a", "#a60", "#048", "#a33", "#0a8", "#c6c", "#888", "#000")
+"""Of lines; as many as the largest experiment has arms."""
 
 
 def draw(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:

@@ -139,11 +139,8 @@ def _mean_rates(seeds: Sequence[Outcomes], k: int) -> dict[str, float]:
 
 
 def _score(cells: Sequence[Cell], name: str) -> dict[str, Any]:
-    rates = list(_rates(cells, SCORES[name]).values())
-    if not rates:
-        return {}
-    seeds = [fmean(_rates([cell], SCORES[name]).values()) for cell in cells]
-    return {name: _figure(fmean(rates), proportion_interval(rates), len(rates), seeds)}
+    seeds = [_outcomes(cell) for cell in cells]
+    return {name: _point(seeds, SCORES[name])} if _mean_rates(seeds, SCORES[name]) else {}
 
 
 def _curve(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -156,9 +153,9 @@ def _curve(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     for done in sorted(rounds):
         rollouts = [_rollouts(kept_policies(cell)[done], cell) for cell in tested]
         seeds = [outcomes_of(point_of(cell, done)) for cell in tested]
-        points.append({"rollouts": fmean(rollouts), **_point(seeds)})
+        points.append({"rollouts": fmean(rollouts), **_point(seeds, 1)})
     made = [_attempts(cell) for cell in tested]
-    points.append({"rollouts": fmean(made), **_point([_outcomes(cell) for cell in tested])})
+    points.append({"rollouts": fmean(made), **_point([_outcomes(cell) for cell in tested], 1)})
     return points
 
 
@@ -175,9 +172,10 @@ def _attempts(cell: Cell) -> int:
     return sum(1 for folder in folders for _ in RunFiles(folder).scan("episodes.jsonl"))
 
 
-def _point(seeds: Sequence[Outcomes]) -> dict[str, Any]:
-    rates = list(_mean_rates(seeds, 1).values())
-    each = [fmean(_mean_rates([one], 1).values()) for one in seeds]
+def _point(seeds: Sequence[Outcomes], k: int) -> dict[str, Any]:
+    """Pass@k over all seeds, with its interval, and that of each."""
+    rates = list(_mean_rates(seeds, k).values())
+    each = [fmean(_mean_rates([one], k).values()) for one in seeds]
     return _figure(fmean(rates), proportion_interval(rates), len(rates), each)
 
 
