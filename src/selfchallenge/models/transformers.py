@@ -24,7 +24,7 @@ from selfchallenge.errors import MissingExtraError, ModelError, UsageError, boun
 from selfchallenge.models.attention import Prefix, Slots, attending
 from selfchallenge.models.base import Completion, Prompt, Sampling
 from selfchallenge.models.decoding import Ending, Reply, draw
-from selfchallenge.models.freed import return_freed_memory
+from selfchallenge.models.freed import freed_memory_kept, return_freed_memory
 from selfchallenge.models.packed import PackedLinears, computes_bfloat16
 from selfchallenge.models.rendering import render
 from selfchallenge.models.reuse import Ids, Memory, Start
@@ -119,9 +119,8 @@ class TransformersModel:
                 reply.finish = "context"
         waiting = [reply for reply in replies if reply.finish is None]
         if waiting:
-            with self._computing():
+            with freed_memory_kept(), self._computing():
                 self._decode(waiting, sampling)
-            return_freed_memory()
         return [reply.completion(self.tokenizer, self._ends) for reply in replies]
 
     def render(self, prompt: Prompt) -> Ids:
