@@ -178,6 +178,23 @@ def gathered(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
+def described(found: dict[str, list[dict[str, Any]]], chosen: argparse.Namespace) -> dict[str, Any]:
+    """What was measured so far, and on what."""
+    done = {arm: runs for arm, runs in found.items() if runs}
+    first = next(iter(done.values()))[0]
+    return {
+        "model": chosen.model,
+        "batch": BATCH,
+        "tokens_per_batch": first["tokens"],
+        "trained_tokens_per_batch": first["trained"],
+        "arms": gathered(done),
+        "machine": chosen.machine,
+        "cores": os.cpu_count(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default")
@@ -201,21 +218,10 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
             print(name, found[name][-1], file=sys.stderr, flush=True)
-    first = found[names[0]][0]
-    result = {
-        "model": chosen.model,
-        "batch": BATCH,
-        "tokens_per_batch": first["tokens"],
-        "trained_tokens_per_batch": first["trained"],
-        "arms": gathered(found),
-        "machine": chosen.machine,
-        "cores": os.cpu_count(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
-    }
+            result = described(found, chosen)
+            if chosen.json:  # after each arm: they take minutes, and one may not fit into memory
+                chosen.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
