@@ -69,15 +69,13 @@ class Ppo(Online):
     """Advantages from a value head, the clipped surrogate, and the value loss."""
 
     settings: PpoSettings
-    _head: torch.nn.Linear | None = field(default=None, kw_only=True)
+    _head: ValueHead | None = field(default=None, kw_only=True)
 
     def begin(self, adapted: Any, dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
         """Make the value head, which expects nothing at first."""
         super().begin(adapted, dtype)
         width = self.model.module.get_output_embeddings().in_features
-        self._head = torch.nn.Linear(width, 1, device=self.model.module.device)
-        torch.nn.init.zeros_(self._head.weight)
-        torch.nn.init.zeros_(self._head.bias)
+        self._head = ValueHead(width, device=self.model.module.device)
         return {f"value_head.{name}": p for name, p in self._head.named_parameters()}
 
     def look(self, said: Forward) -> tuple[Tensor, Tensor]:
@@ -125,7 +123,7 @@ class Ppo(Online):
             settings.clip_value,
         )
         divergence = kl_k1(said.logprobs, joined(piece, "reference"))
-        figures = {"value_loss": value, "kl": divergence}
+        figures = {"value": joined(piece, "values"), "value_loss": value, "kl": divergence}
         loss = ((policy + settings.value * value) * weights).sum()
         return loss, {n: float((f * weights).sum().detach()) for n, f in figures.items()}
 
@@ -133,5 +131,22 @@ class Ppo(Online):
         if self._head is None:
             raise RuntimeError("the value head is made by begin()")
         with torch.autocast(said.states.device.type, enabled=False):
-            values: Tensor = self._head(said.states.float())[:, 0]
+            values: Tensor = self._head(said.states.float())
         return values
+
+
+class ValueHead(torch.nn.Module):
+    """The reward that is still to come, of hidden states [n, width]; it expects nothing at first.
+
+    States are brought to length 1, for their size differs from model to model and a step of the
+    optimiser would move the value by units where they are large.
+    """
+
+    def __init__(self, width: int, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(width, device=device))
+        self.bias = torch.nn.Parameter(torch.zeros((), device=device))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Values, [n]."""
+        return torch.nn.functional.normalize(states, dim=-1) @ self.weight + self.bias

@@ -163,7 +163,8 @@ class PpoSettings(OnlineSettings):
         value: weight of the value loss.
         value_learning_rate: of the value head.
         discount: gamma.
-        trace: lambda of the generalised advantage estimate.
+        trace: lambda of the generalised advantage estimate. Below 1 the reward of an attempt fades
+            with every sampled token: at 0.95, a hundred tokens before its end 0.6 % is left.
         whiten: shift and scale the advantages of a round to mean 0 and deviation 1.
     """
 
@@ -172,7 +173,7 @@ class PpoSettings(OnlineSettings):
     value: float = 0.1
     value_learning_rate: float = 1e-3
     discount: float = 1.0
-    trace: float = 0.95
+    trace: float = 1.0
     whiten: bool = True
 
     def __post_init__(self) -> None:

@@ -145,7 +145,7 @@ def test_ppo_is_its_formula(whiten):
     for one in batch:
         now, states = plain(model, one.sample)
         with torch.no_grad():
-            values = algorithm._head(states)[:, 0].tolist()
+            values = algorithm._head(states).tolist()
         for new, old, value, before, sampled in zip(
             now, one.old.tolist(), values, one.values.tolist(), one.sample.logprobs, strict=True
         ):

@@ -57,8 +57,6 @@ def test_what_is_rewarded_becomes_more_frequent(tmp_path, train, settings):
     model = TinyModel()
     before = chance_of_success(model, TASKS)
     longer = replace(settings, iterations=12, group=6, learning_rate=3e-2)
-    if train is train_ppo:
-        longer = replace(longer, trace=1.0, value_learning_rate=1e-2)
     report = train(model, TASKS, Sampler(model), tmp_path / "model", longer)
     assert chance_of_success(model, TASKS) > before + 0.15
     assert (tmp_path / "model" / "adapter_model.safetensors").exists()
@@ -161,7 +159,7 @@ def test_advantages_of_zero_leave_the_weights_alone(kind, settings):
 
 
 def test_ppo_with_lambda_one_and_a_constant_value_is_reinforce():
-    settings = replace(PPO, kl=0.0, value=0.0, trace=1.0, discount=1.0, whiten=False)
+    settings = replace(PPO, kl=0.0, value=0.0, whiten=False)
     model, algorithm, batch, parameters = begun(Ppo, settings)
     ppo = gradients(model, parameters, lambda: algorithm.gradients(batch))
 
@@ -182,7 +180,7 @@ def test_ppo_with_lambda_one_and_a_constant_value_is_reinforce():
 
 
 def test_the_value_head_learns_what_is_to_come():
-    settings = replace(PPO, value=1.0, trace=1.0, kl=0.0)
+    settings = replace(PPO, value=1.0, kl=0.0)
     model, algorithm, batch, parameters = begun(Ppo, settings)
     still = [replace(a, advantages=torch.zeros_like(a.advantages)) for a in batch]
     optimizer = torch.optim.AdamW(parameters.values(), weight_decay=0.0)
@@ -196,7 +194,7 @@ def test_the_value_head_learns_what_is_to_come():
 
 
 def test_each_token_pays_for_its_divergence():
-    settings = replace(PPO, kl=0.5, trace=1.0, whiten=False)
+    settings = replace(PPO, kl=0.5, whiten=False)
     _, algorithm, _, _ = begun(Ppo, settings)
     (said,) = algorithm._say(algorithm.collect(0).groups)[:1]
     apart = [replace(one, reference=one.old - 0.2, reward=1.0) for one in said]
