@@ -8,7 +8,6 @@ line of `episodes.jsonl`, and what is owed is found by comparing keys.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
 from selfchallenge.episode import ENGINE, HINTED, Episode, StopReason
 from selfchallenge.errors import StageError, UsageError
-from selfchallenge.executor.agent import Assignment
+from selfchallenge.executor.agent import Assignment, attempt_seed
 from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.judge import JUDGED, judged
 from selfchallenge.learner import processes
@@ -267,8 +266,7 @@ class Learning:
         self, pair: tuple[CodeAsTask, Verdict], attempt: int, *, hinted: bool = False
     ) -> Assignment:
         task, verdict = pair
-        text = "/".join(map(str, (self.settings.seed, "rollout", task.id, attempt)))
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
+        seed = attempt_seed(self.settings.seed, "rollout", task.id, attempt)
         return Assignment(task, verdict, attempt, seed, hinted=hinted)
 
     def _stage(self, name: str, assignments: Sequence[Assignment]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 Tasks = Annotated[
     str, typer.Option(help="held-out, m3tooleval, tau-bench, tau2, or a file of tasks.")
 ]
-Trials = Annotated[int, typer.Option(min=1, help="Attempts at each task.")]
+Trials = Annotated[
+    int | None, typer.Option(min=1, help="Attempts at each task; 1, or as the preset says.")
+]
 Kept = Annotated[
     Path | None,
     typer.Option(help="Folder for the attempts and the score; goes on with what is there."),
@@ -66,7 +69,7 @@ def evaluate(
     env: Env,
     *,
     tasks: Tasks = "held-out",
-    trials: Trials = 1,
+    trials: Trials = None,
     data: Data = None,
     model: ModelName = None,
     steps: Steps = 15,
@@ -106,11 +109,26 @@ def evaluate(
         container=container,
         trials=trials,
     )
+    _refuse_limits(tasks, assign or [])
     options = _options(
         steps, actions, checker, feedback, prompt, split, subset, policy, tokens, first
     )
     found = _measure(env, tasks, data, settings, options, out, compare)
     print(json.dumps(found) if as_json else as_text(found))
+
+
+def _refuse_limits(tasks: str, assigned: Sequence[str]) -> None:
+    """A benchmark's limits are flags, whose defaults are the paper's and not the preset's."""
+    from selfchallenge.evaluation.sets import NAMES
+
+    limits = {"agent.max_steps": "--steps", "agent.max_tokens": "--tokens"}
+    for name in (text.partition("=")[0].strip() for text in assigned):
+        if tasks in NAMES and name in limits:
+            raise UsageError(
+                f"{name} does not limit the agents of a benchmark",
+                where=f"--tasks {tasks}",
+                fix=f"use {limits[name]} N",
+            )
 
 
 def _options(*given: object) -> SetOptions:

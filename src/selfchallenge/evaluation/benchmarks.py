@@ -16,7 +16,7 @@ from selfchallenge import __version__
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import USER_FAULT, Episode
 from selfchallenge.errors import RecordError, UsageError
-from selfchallenge.evaluation.beside import outcomes_of, paired_with
+from selfchallenge.evaluation.beside import outcomes_of, paired_with, require_shared
 from selfchallenge.evaluation.metrics import Outcomes, score, several
 from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
@@ -109,6 +109,8 @@ def measure(
     """
     other = None if against is None else outcomes_of(against)
     found_set = tasks if isinstance(tasks, TestSet) else own_set(tasks, environment, sandbox)
+    if other is not None:  # before anything is measured that could not be compared
+        require_shared(other, found_set.called.values(), str(against))
     how = _limited(how, found_set.limits, spec)
     with _folder(out) as folder, closing(_model(spec, found_set, how.batch)) as model:
         facts = {
@@ -171,8 +173,8 @@ def _attempted(
 ) -> list[Episode]:
     """All attempts of a phase, in the order of the tasks; those that are missing are made."""
     wanted = {
-        (found_set.names.get(task.id, task.id), trial): f"{phase}/{task.id}/{trial}"
-        for task, _ in found_set.pairs
+        (name, trial): f"{phase}/{task}/{trial}"
+        for task, name in found_set.called.items()
         for trial in range(trials)
     }
     made = {(episode.task, episode.attempt): episode for episode in _kept(folder, phase)}
@@ -222,6 +224,8 @@ def _limited(how: Measuring, limits: Limits | None, spec: str) -> Measuring:
         return how
     tokens = UNCUT if spec == ORACLE else limits.tokens
     settings = replace(how.settings, max_steps=limits.steps, max_tokens=tokens)
+    if limits.wall:
+        settings = replace(settings, wall=limits.wall)
     return replace(how, settings=settings)
 
 

@@ -7,7 +7,7 @@ which holds two: before and after training.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,18 +95,26 @@ def _of_run(summary: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     return {**{name: summary.get(name) for name in kept}, "tasks": "held-out", **score}
 
 
+def require_shared(before: Iterable[str], after: Iterable[str], name: str) -> None:
+    """Refuse to compare results of which no task is the same.
+
+    Raises:
+        UsageError: they share no task.
+    """
+    if not set(before) & set(after):
+        raise UsageError(
+            "the two results share no task", where=name, fix="compare results on the same tasks"
+        )
+
+
 def paired_with(before: Outcomes, after: Outcomes, name: str) -> dict[str, Any]:
     """The paired difference over the tasks that both hold, after minus before.
 
     Raises:
         UsageError: they share no task.
     """
-    found = compare(before, after)
-    if found.n == 0:
-        raise UsageError(
-            "the two results share no task", where=name, fix="compare results on the same tasks"
-        )
-    return {**found.to_json(), "against": name}
+    require_shared(before, after, name)
+    return {**compare(before, after).to_json(), "against": name}
 
 
 def beside(folders: Sequence[Path]) -> list[dict[str, Any]]:

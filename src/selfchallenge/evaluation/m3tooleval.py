@@ -259,7 +259,12 @@ def observed(output: str) -> str:
     """What code printed, as the benchmark shows it."""
     text = re.sub(r"^Out\[\d+\]: ", "", output, flags=re.MULTILINE).strip() or NO_OUTPUT
     value = _literal(text[: 20 * CUT])
-    text = text if value is _NONE else str(value)
+    return returned(text if value is _NONE else value)
+
+
+def returned(value: Any) -> str:
+    """What a tool returned, as the benchmark shows it to an agent that calls it by JSON."""
+    text = str(value)
     return text if len(text) <= CUT else f"{text[:CUT]}...\n[Output Truncated]"
 
 
@@ -267,7 +272,7 @@ def json_action(action: str) -> tuple[str, list[Any]] | str:
     """The tool and arguments of a JSON action, or what is said about it when it is none."""
     try:
         found = json.loads(action)
-        name, arguments = str(found["tool"]), found.get("args", [])
+        name, arguments = str(found["tool"]), found["args"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return (
             'Invalid action. You should output {"tool": NAME, "args": [...]}: '

@@ -48,13 +48,33 @@ def _template() -> jinja2.Template:
     return jinja2.Environment(autoescape=False).from_string(source.read_text("utf-8"))  # noqa: S701
 
 
+TOLD = {
+    "find_flights": "Find the flights from one place to another on a date. Arguments: "
+    "from_location (str), to_location (str), date (str, YYYY-MM-DD). Returns a list of dicts with "
+    "the keys from_location, to_location, date and price, for instance "
+    '[{"from_location": "C", "to_location": "F", "date": "2024-02-03", "price": 120}].',
+    "book_hotel": "Find the hotels at a place that have all preferences. Arguments: location "
+    "(str), *preferences (any number of str). Returns a list of dicts with the keys location, "
+    "preferences, price_per_night and rating, for instance "
+    '[{"location": "C", "preferences": ["gym"], "price_per_night": 80, "rating": 3}].',
+    "click_url": "Open the address of a link; a page writes its links as [Clickable 'address']. "
+    "Arguments: url (str). Returns what can be seen of the page that it opens.",
+}
+"""What the benchmark tells of its tools beyond our documentation, in our words."""
+
+_SIGNATURES = {"(from_location: str, to_location: str, ": "(destination: str, "}
+"""The benchmark leaves a parameter out of the signature of one tool; its description has it."""
+
+
 def question_prompt(environment: type[Environment], question: Question, actions: str) -> str:
     """The benchmark's one message: numbered tools, the form of actions, the task, the rules."""
-    tools = [
-        # The benchmark leaves the first parameter out of what it tells of this tool.
-        {**vars(tool), "signature": tool.signature.replace("(from_location: str, ", "(")}
-        for tool in describe_tools(environment, question.seed)
-    ]
+    tools = []
+    for tool in describe_tools(environment, question.seed):
+        signature = tool.signature
+        for ours, theirs in _SIGNATURES.items():
+            signature = signature.replace(ours, theirs)
+        description = TOLD.get(tool.name, tool.description)
+        tools.append({"name": tool.name, "description": description, "signature": signature})
     return _template().render(tools=tools, actions=actions, instruction=question.instruction)
 
 
@@ -109,7 +129,7 @@ class QuestionAttempt(Attempt):
             session = self._open_session()
             if name not in session.tools:
                 return f"Cound not find tool with name {name}"
-            return m3tooleval.observed(str(session.value(name, arguments)))
+            return m3tooleval.returned(session.value(name, arguments))
         except (ToolError, UsageError):  # the latter: what no call can be made of
             return m3tooleval.failed_call(name, arguments)
         except SandboxError as error:

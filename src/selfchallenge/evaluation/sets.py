@@ -30,6 +30,8 @@ STEPS = 15
 """Replies an episode at most, as in the paper; M3ToolEval itself takes 10, tau-bench 30."""
 TOKENS = 512
 """Tokens a reply at most, as in M3ToolEval."""
+WALL = 30.0
+"""Seconds that M3ToolEval lets an action run."""
 
 Pairs = Sequence[tuple[CodeAsTask, Verdict]]
 
@@ -74,10 +76,11 @@ ONLY_OF = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Replies an episode, and tokens a reply, at most."""
+    """Replies an episode, tokens a reply, and seconds an action (0: the settings say), at most."""
 
     steps: int
     tokens: int
+    wall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class TestSet:
     facts: Mapping[str, Any] = field(default_factory=dict)
     tasks_hash: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def called(self) -> dict[str, str]:
+        """What episodes call each task, by its id, in order."""
+        return {task.id: self.names.get(task.id, task.id) for task, _ in self.pairs}
 
 
 def benchmark_set(
@@ -199,7 +207,7 @@ def _m3tooleval(environment: type[Environment], data: Path, options: SetOptions)
         ways=ways,
         idle_ways=ways,
         oracle=partial(questions.replayer, found),
-        limits=Limits(options.steps, options.tokens),
+        limits=Limits(options.steps, options.tokens, WALL),
         facts=facts,
         tasks_hash=content_hash([*map(repr, found), *_contents(data)]),
         names={task.id: name for name, task in tasks.items()},

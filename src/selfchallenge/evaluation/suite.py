@@ -13,7 +13,7 @@ from pathlib import Path
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import Episode
 from selfchallenge.errors import RecordError, StageError
-from selfchallenge.executor.agent import AgentSettings, Assignment
+from selfchallenge.executor.agent import AgentSettings, Assignment, attempt_seed
 from selfchallenge.executor.batch import Ways, rollout
 from selfchallenge.models.base import Model
 from selfchallenge.quality.gate import derive_reference
@@ -95,7 +95,7 @@ def evaluate(
 ) -> Iterator[Episode]:
     """Attempt every task `trials` times, leaving out the episode keys in `done`."""
     assignments = (
-        Assignment(task, reference, trial, seed=seed + trial)
+        Assignment(task, reference, trial, seed=attempt_seed(seed, "test", task.id, trial))
         for trial in range(trials)
         for task, reference in tasks
         if f"{phase}/{task.id}/{trial}" not in done

@@ -8,6 +8,7 @@ model; nothing that a model writes can make it raise.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -64,6 +65,12 @@ class Assignment:
     attempt: int = 0
     seed: int = 0
     hinted: bool = False
+
+
+def attempt_seed(*of: object) -> int:
+    """A random seed for what these words and numbers name; it is another one for all others."""
+    text = "/".join(map(str, of))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
 
 
 def system_prompt(environment: type[Environment], seed: str | None) -> str:
