@@ -429,11 +429,26 @@ def test_eval_on_held_out_tasks(command, monkeypatch):
         "environment": a[0].__name__, "n": len(tasks.pairs), "attempts": a[2].trials,
         "tasks": k["label"],
     })  # fmt: skip
-    code, out, _ = command("eval", "library", "--trials", "3", "--json")
-    assert code == 0
-    assert json.loads(out) == {
-        "environment": "Library", "n": 12, "attempts": 3, "tasks": "held-out",
-    }  # fmt: skip
+    for flags in (["--trials", "3"], ["--set", "trials=3"], ["--set", "trials=2", "--trials", "3"]):
+        code, out, _ = command("eval", "library", *flags, "--json")
+        assert code == 0
+        assert json.loads(out) == {
+            "environment": "Library", "n": 12, "attempts": 3, "tasks": "held-out",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tasks", "taubench"], "use held-out, m3tooleval, tau-bench, tau2, or a file"),
+        (["--tasks", "tau-bench", "--set", "agent.max_steps=3"], "use --steps N"),
+        (["--tasks", "tau-bench", "--set", "agent.max_tokens=3"], "use --tokens N"),
+    ],
+)
+def test_eval_says_what_to_write_instead(command, arguments, said):
+    code, _, shown = command("eval", "retail", *arguments)
+    assert code == 2
+    assert said in shown
 
 
 def test_eval_keeps_attempts_and_score_in_a_folder_once(command, one, tmp_path):

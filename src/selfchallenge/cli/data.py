@@ -34,7 +34,8 @@ def get(
     if as_json:
         print(json.dumps({**asdict(got), "folder": str(got.folder)}))
         return
-    print(f"{len(got.files)} files of {name} in {got.folder}, with the licence and SOURCE.json")
+    licence = "with" if "LICENSE" in got.files else "WITHOUT"
+    print(f"{len(got.files)} files of {name} in {got.folder}, {licence} the licence")
     for path in got.differing:
         print(f"not the pinned content: {path}")
     for path in got.missing:

@@ -249,8 +249,12 @@ def environment_name(cls: type[Environment]) -> str:
 
 
 def policy_of(cls: type[Environment]) -> str:
-    """What the agent is told of the environment before its tools: the class docstring."""
-    return inspect.cleandoc(cls.__doc__ or "") if cls.__doc__ != Environment.__doc__ else ""
+    """What the agent is told of the environment before its tools: the docstring of the class.
+
+    A subclass without one has that of the class it is made from.
+    """
+    makers = cls.__mro__[: cls.__mro__.index(Environment)]
+    return inspect.cleandoc(next((doc for maker in makers if (doc := maker.__doc__)), ""))
 
 
 def describe_tools(cls: type[Environment], seed: str | None = None) -> tuple[ToolSpec, ...]:

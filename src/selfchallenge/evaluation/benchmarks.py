@@ -53,6 +53,12 @@ def choose_tasks(environment: type[Environment], name: str) -> list[CodeAsTask]:
     tasks: list[CodeAsTask] = []
     if name == "held-out":
         tasks = held_out_tasks(environment)
+    elif not Path(name).exists():
+        raise UsageError(
+            "there is no set of tasks and no file of this name",
+            where=f"--tasks {name}",
+            fix=f"use held-out, {', '.join(NAMES)}, or a file with one task a line",
+        )
     else:
         for _, record in read_records(Path(name), CodeAsTask):
             if isinstance(record, RecordError):

@@ -100,10 +100,12 @@ def get(name: str, to: Path, checkout: Path | None = None) -> Got:
             unpacked into); the public source is asked when there is none.
 
     Raises:
-        UsageError: no such benchmark, or nothing at `checkout`.
+        UsageError: no such benchmark, nothing at `checkout`, or `to` is a file.
         LoadError: the source cannot be had, is not what it was, or cannot be read.
     """
     known = source(name)
+    if to.exists() and not to.is_dir():
+        raise UsageError("this is no folder", where=str(to), fix="give --to a folder")
     if checkout is None:
         with tempfile.TemporaryDirectory() as folder:
             having = _cloned if known.repository else _downloaded

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, environment_name
 from selfchallenge.environments.desk.desk import Desk
+from selfchallenge.environments.desk.tables import data_folder
 from selfchallenge.errors import LoadError, UsageError, boundary
 from selfchallenge.evaluation import conversations, questions
 from selfchallenge.evaluation.conversations import PAPER_AIRLINE, DeskAttempt, needed_values
@@ -240,6 +241,19 @@ def _tau2(environment: type[Desk], data: Path, options: SetOptions, user: User |
     return desk_set(environment, tasks, options, user, {"left_out": left_out})
 
 
+def _require_policy(environment: type[Desk]) -> None:
+    """A benchmark's agents are shown its own policy, and not ours in its place."""
+    if environment.data is None:
+        return
+    file = data_folder(environment.data, environment.label) / "policy.md"
+    if not file.is_file():
+        raise LoadError(
+            "the benchmark's policy is not there",
+            where=str(file),
+            fix="get the data again (selfchallenge data get), or leave the policy out: --no-policy",
+        )
+
+
 def desk_set(
     environment: type[Desk],
     tasks: Sequence[BenchmarkTask],
@@ -248,6 +262,8 @@ def desk_set(
     facts: Mapping[str, Any],
 ) -> TestSet:
     """Tasks that a user tells and a database decides, ready for an evaluation."""
+    if options.policy:
+        _require_policy(environment)
     rules = TalkRules(actions=options.actions, policy=options.policy)
     grader = Grader(environment)
     # The seed of a stand-in is None: a session without one sees the benchmark's own database.

@@ -26,6 +26,8 @@ from selfchallenge.sandbox.host import Sandbox
 STOP_AFTER_CALL = r"</tool_call>|Action:\s*\{[^\n]*\}\s*\n"
 """A JSON action ends a reply."""
 API_OUTPUT = "API output: "
+RESPOND = "respond"
+"""The action of tau-bench's text strategies that speaks to the user; it is none of the tools."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,10 @@ class Conversation(Attempt):
         call = parse_call(text) if self.rules.actions == "json" else None
         if code is not None:
             self._act(code)
-        elif call is not None:
+        elif call is not None and call[0] != RESPOND:
             self._call(*call)
         else:
-            self.talk.heard.append(text)
+            self.talk.heard.append(text if call is None else str(call[1].get("content", "")))
             return
         if self.stop is None and self._over():
             self.stop = StopReason.TOOL

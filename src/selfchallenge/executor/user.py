@@ -165,10 +165,16 @@ def _first_person(text: str) -> str:
 
 # -- whose fault a failure is ----------------------------------------------------------------------
 
-_TELLING = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+|#?\w*\d[\w-]*")
+_TELLING = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w|#?\w*\d(?:[\w-]*\w)?")
 """Words that name something: addresses of mail, and what has a digit in it."""
 SHORTEST = 4
 """Characters of such a word; shorter ones are counts and days, which are said in many ways."""
+
+
+def _unwritten(text: str) -> str:
+    """The text without what is a matter of writing: 1,000 and 1000, 20 and 20th, 11 am and 11am."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    return re.sub(r"(?<=\d)\s?(?:st|nd|rd|th|am|pm)\b", "", text, flags=re.IGNORECASE)
 
 
 def fault(talk: Talk, needed: Iterable[str] = (), *, ended: bool) -> str:
@@ -180,16 +186,21 @@ def fault(talk: Talk, needed: Iterable[str] = (), *, ended: bool) -> str:
             have been told.
         ended: whether it was the user who ended the talk.
     """
-    known = (talk.instruction + " " + " ".join(talk.heard)).lower()
-    named = [word for text in talk.said for word in _TELLING.findall(text) if len(word) >= SHORTEST]
+    known = _unwritten(" ".join([talk.instruction, *talk.heard])).lower()
+    said = _unwritten(" ".join(talk.said))
+    named = [word for word in _TELLING.findall(said) if len(word) >= SHORTEST]
     invented = next((word for word in named if word.lower() not in known), None)
     if invented:
         return f"invented {invented}"
     last = talk.said[-CIRCLES:]
     if len(last) == CIRCLES and len(set(last)) == 1 and last[0] != STOP:
         return "went round in circles"
-    told = " ".join(talk.said).lower()
-    kept = [value for value in needed if value in talk.instruction and value.lower() not in told]
+    told = said.lower()
+    kept = [
+        value
+        for value in needed
+        if value in talk.instruction and _unwritten(value).lower() not in told
+    ]
     if ended and kept:
         return f"left without telling {kept[0]}"
     if ended and not any(text for text in talk.said if STOP not in text):

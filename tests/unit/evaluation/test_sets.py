@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.errors import UsageError
+from selfchallenge.errors import LoadError, UsageError
 from selfchallenge.evaluation.benchmarks import Measuring, measure
+from selfchallenge.evaluation.m3tooleval import read_questions
+from selfchallenge.evaluation.questions import question_prompt
 from selfchallenge.evaluation.sets import SetOptions, benchmark_set
-from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.executor.agent import AgentSettings, Assignment
+from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.user import ScriptedUser
+from selfchallenge.models.scripted import ScriptedModel
 from selfchallenge.progress import Silent
 from selfchallenge.sandbox.host import Sandbox
 
@@ -101,6 +105,50 @@ def test_what_is_shown_changes_the_hash_of_the_prompt(sandbox):
         hashes.add(found["prompt_hash"])
         assert found["measured"]["policy_shown"] is options.get("policy", True)
     assert len(hashes) == 3
+
+
+@needs_data
+@pytest.mark.parametrize("actions", ["code", "json"])
+def test_m3tooleval_tells_what_its_tools_need(actions):
+    told = {}
+    for name in ("calculation", "web"):
+        world = load_environment(name, FOLDER / "m3tooleval")
+        for question in read_questions(FOLDER / "m3tooleval", name):
+            told[question.name.partition("/")[0]] = question_prompt(world, question, actions)
+    travel = told["travel_itinerary_planning"]
+    assert "Signature: find_flights(destination: str, date: str)" in travel
+    for word in ("from_location (str)", "YYYY-MM-DD", "price_per_night", "*preferences"):
+        assert word in travel
+    assert "[Clickable 'address']" in told["web_browsing"]
+
+
+@needs_data
+def test_tools_called_by_json_show_what_they_returned(sandbox):
+    world = load_environment("calculation", FOLDER / "m3tooleval")
+    called = 'Action: {"tool": "reverse_string", "args": ["01x0"]} End Action'
+    chosen = benchmark_set("m3tooleval", world, SetOptions(first=1, actions="json", steps=2))
+    [episode] = rollout(
+        ScriptedModel("agent", lambda _: called),
+        [Assignment(*chosen.pairs[0])],
+        world,
+        sandbox,
+        settings=AgentSettings(max_steps=2, max_tokens=100),
+        ways=chosen.ways,
+    )
+    assert episode.turns[2].content == "0x10"
+
+
+@needs_data
+def test_the_policy_of_the_benchmark_is_not_replaced_by_ours(tmp_path):
+    home = tmp_path / "airline"
+    home.mkdir()
+    for file in (FOLDER / "tau-bench/airline").glob("*.json"):
+        (home / file.name).write_bytes(file.read_bytes())
+    world = load_environment("airline", tmp_path)
+    with pytest.raises(LoadError, match="policy is not there") as error:
+        benchmark_set("tau-bench", world, SetOptions())
+    assert "--no-policy" in str(error.value.fix)
+    assert benchmark_set("tau-bench", world, SetOptions(policy=False)).pairs
 
 
 @pytest.mark.parametrize(

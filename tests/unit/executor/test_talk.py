@@ -110,6 +110,13 @@ def test_json_results_are_shown_and_oddities_are_observations(sandbox):
     assert episode.stop is StopReason.USER
 
 
+def test_the_action_that_speaks_is_said_to_the_user(sandbox):
+    speak = 'Action: {"name": "respond", "arguments": {"content": "It is 1,000."}}'
+    episode = attempt(sandbox, ["Go on.", CALL, speak], actions="json")
+    assert (episode.reward, episode.answer) == (1.0, "It is 1,000.")
+    assert [call.tool for call in episode.calls] == ["modify_user_address"]
+
+
 def test_handing_over_ends_the_episode(sandbox):
     episode = attempt(sandbox, ["```python\ntransfer_to_human_agents('x')\n```"])
     assert (episode.stop, episode.reward) == (StopReason.TOOL, 0.0)

@@ -106,6 +106,23 @@ def test_who_is_to_blame(said, needed, ended, blame):
     assert fault(talk(said=said), needed, ended=ended) == blame
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("on May 20, 2024", "It was May 20th, 2024."),
+        ("at 11 am", "I leave at 11am."),
+        ("at 11:30pm", "At 11:30 PM, please."),
+        ("more than $1,000", "More than $1000."),
+        ("no more than 12500", "Not above 12,500!"),
+        ("zip 32190", "My zip is 32190-"),
+        ("mail ada@example.org", "It is ada@example.org."),
+    ],
+)
+def test_another_way_to_write_it_is_not_invented(known, said):
+    going = talk(said=[said], instruction=f"You called {known}.")
+    assert fault(going, ended=False) == ""
+
+
 def test_what_the_agent_named_is_not_invented():
     going = talk(said=["Yes, #W7654321."], heard=[GREETING, "Do you mean #W7654321?"])
     assert fault(going, ended=False) == ""

@@ -18,9 +18,9 @@ from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from selfchallenge.environments.airline.demonstrations import DEMONSTRATION
 from selfchallenge.environments.airline.material import material
-from selfchallenge.environments.airline.state import AIRPORTS, generate
+from selfchallenge.environments.airline.state import AIRPORTS, USERS, generate
 from selfchallenge.environments.base import Demonstration, tool
-from selfchallenge.environments.desk.desk import Desk
+from selfchallenge.environments.desk.desk import HELD_OUT_WORLD, Desk
 from selfchallenge.environments.desk.tables import Database, Record, Table, copied
 from selfchallenge.errors import ToolError
 
@@ -60,11 +60,13 @@ class Airline(Desk):  # noqa: D101 - its text lies beside this file
 
     label = "airline"
     tables: ClassVar[tuple[str, ...]] = ("flights", "reservations", "users")
+    customers: ClassVar[int] = USERS
+    """Of the generated world; a subclass may have more or fewer."""
 
     @classmethod
     def generate(cls, world: str) -> Database:
         """The generated airline of this name."""
-        return generate(world)
+        return generate(world, USERS if world == HELD_OUT_WORLD else cls.customers)
 
     @classmethod
     def seeds(cls) -> list[str]:

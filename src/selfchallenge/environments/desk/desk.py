@@ -29,6 +29,8 @@ from selfchallenge.errors import LoadError, ToolError, boundary
 
 HELD_OUT = "heldout-"
 """Seeds that begin so see a generated world of their own, with and without data."""
+HELD_OUT_WORLD = "heldout"
+"""Its name; it is the same in a subclass whose worlds are larger."""
 
 
 class Desk(Environment):
@@ -66,7 +68,7 @@ class Desk(Environment):
         world of the held-out tasks.
         """
         if seed is not None and seed.startswith(HELD_OUT):
-            return cls.generate("heldout")
+            return cls.generate(HELD_OUT_WORLD)
         if cls.data is not None:
             return load(Path(cls.data), cls.label, cls.tables)
         return cls.generate("open")

@@ -11,11 +11,11 @@ from importlib.resources import files
 from typing import Any, ClassVar, Literal
 
 from selfchallenge.environments.base import Demonstration, tool
-from selfchallenge.environments.desk.desk import Desk
+from selfchallenge.environments.desk.desk import HELD_OUT_WORLD, Desk
 from selfchallenge.environments.desk.tables import Database, Record, Table, copied
 from selfchallenge.environments.retail.demonstrations import DEMONSTRATION
 from selfchallenge.environments.retail.material import material
-from selfchallenge.environments.retail.state import generate
+from selfchallenge.environments.retail.state import USERS, generate
 from selfchallenge.errors import ToolError
 
 REASONS = ("no longer needed", "ordered by mistake")
@@ -26,11 +26,13 @@ class Retail(Desk):  # noqa: D101 - its text lies beside this file
 
     label = "retail"
     tables: ClassVar[tuple[str, ...]] = ("orders", "products", "users")
+    customers: ClassVar[int] = USERS
+    """Of the generated world; a subclass may have more or fewer."""
 
     @classmethod
     def generate(cls, world: str) -> Database:
         """The generated shop of this name."""
-        return generate(world)
+        return generate(world, USERS if world == HELD_OUT_WORLD else cls.customers)
 
     @classmethod
     def seeds(cls) -> list[str]:

@@ -7,13 +7,13 @@ anew from a description; its calculator by `eval` parses arithmetic here.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
+from typing import Any, ClassVar
 
 from selfchallenge.environments.base import Demonstration, Environment, tool
 from selfchallenge.environments.calculation.arithmetic import compute
 from selfchallenge.environments.web.demonstrations import DEMONSTRATION
 from selfchallenge.environments.web.material import material
-from selfchallenge.environments.web.state import HOME, Pages, generate, load
+from selfchallenge.environments.web.state import HOME, ITEMS, PEOPLE, POSTS, Pages, generate, load
 
 WINDOW = 5
 """Lines that are shown at once."""
@@ -26,6 +26,8 @@ class Web(Environment):  # noqa: D101 - its text lies beside this file
     __doc__ = files(__package__).joinpath("policy.md").read_text("utf-8")
 
     label = "web"
+    size: ClassVar[tuple[int, int, int]] = (ITEMS, PEOPLE, POSTS)
+    """Things, people and articles of a generated site; a subclass may have more or fewer."""
 
     def __init__(self, seed: str | None = None) -> None:
         super().__init__(seed)
@@ -59,7 +61,10 @@ class Web(Environment):  # noqa: D101 - its text lies beside this file
         """
         if seed is not None and seed.startswith(HELD_OUT):
             return generate("heldout", items=30, people=18, posts=16)
-        return load(cls.data) if cls.data is not None else generate(seed or "open")
+        if cls.data is not None:
+            return load(cls.data)
+        items, people, posts = cls.size
+        return generate(seed or "open", items=items, people=people, posts=posts)
 
     def snapshot(self) -> Any:
         """Nothing: a site does not change, and where somebody reads is no part of it."""
