@@ -24,7 +24,13 @@ from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
 from selfchallenge.learner.losses import mismatch_weights
 from selfchallenge.learner.packing import Packed
-from selfchallenge.learner.samples import Sample, in_words, trainable, what_to_change
+from selfchallenge.learner.samples import (
+    Sample,
+    in_words,
+    is_own_doing,
+    trainable,
+    what_to_change,
+)
 from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
     Forward,
@@ -35,6 +41,9 @@ from selfchallenge.learner.step import (
     training,
 )
 from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable, reach
+
+EMPTY_ROUNDS = 3
+"""Rounds in a row without anything to learn from that end a training; fewer may be bad luck."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,16 @@ class Iteration:
     rewards: list[float] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
+    def after(self, other: Iteration) -> Iteration:
+        """Both as one, of which the other came first and gave nothing to learn from."""
+        return Iteration(
+            self.place,
+            self.groups,
+            other.tried + self.tried,
+            other.rewards + self.rewards,
+            other.left_out + self.left_out,
+        )
+
 
 def samples_of(attempted: Attempted) -> Sequence[Sample]:
     """The one sequence of an attempt."""
@@ -168,15 +187,17 @@ class Online:
     def batches(self, records: Sequence[StepRecord]) -> Iterator[list[Attempted]]:
         """Attempt, score, and hand the same batch out for each update of the iteration."""
         place = int(records[-1].figures["place"]) if records else 0
+        if place >= self.settings.most_groups:
+            self._ended = "all attempts are made; rounds with nothing to learn from were no steps"
+            return iter(())
         self.model.forget()
-        iteration = self.collect(place)
+        iteration = self._round(place)
         self.model.forget()
-        if not iteration.rewards:
-            raise spoilt(iteration)
         if not iteration.groups:
-            if not records:
-                raise self.nothing(iteration)
-            self._ended = self.nothing(iteration).what
+            why = self.nothing(iteration) if iteration.rewards else spoilt(iteration)
+            if not records or not (iteration.rewards or is_own_doing(iteration.left_out)):
+                raise why
+            self._ended = why.what
             return iter(())
         batch = self.credit(self._say(iteration.groups))
         self.figures = {
@@ -220,6 +241,16 @@ class Online:
         untrainable = sum(int(record.figures["untrainable"]) for record in iterations)
         dropped = {"spoilt, without tokens or too long": untrainable} if untrainable else {}
         return Account(samples, len(tasks), dropped, self._ended)
+
+    def _round(self, place: int) -> Iteration:
+        """Attempts of one iteration; of a few where there is nothing to learn from before."""
+        iteration = self.collect(place)
+        for _ in range(EMPTY_ROUNDS - 1):
+            made_all = iteration.place >= self.settings.most_groups
+            if iteration.groups or made_all or not is_own_doing(iteration.left_out):
+                break
+            iteration = self.collect(iteration.place).after(iteration)
+        return iteration
 
     def collect(self, place: int) -> Iteration:
         """Make the attempts of one iteration, from this place of the deck on."""

@@ -109,7 +109,12 @@ def what_to_change(reasons: Mapping[str, int]) -> str:
         return "selfchallenge doctor shows what is wrong with the sandbox"
     if most == SPOILT_BY_USER:
         return "look at what the user says (selfchallenge report), or take another --user-model"
-    return "use a local model, which shows its tokens, or raise max_length"
+    return "use a local model, which shows its tokens, or raise max_length (rft.max_length, ...)"
+
+
+def is_own_doing(reasons: Mapping[str, int]) -> bool:
+    """Whether nothing but the model that made the attempts is to blame for these reasons."""
+    return not {SPOILT_BY_SANDBOX, SPOILT_BY_USER} & reasons.keys()
 
 
 def _defect(sample: Sample, max_length: int) -> str:

@@ -105,7 +105,8 @@ class OnlineSettings(StepSettings):
 
     Attributes:
         learning_rate: of AdamW, after the warm-up constant.
-        iterations: rounds of attempts.
+        iterations: rounds of attempts. One that gave nothing to learn from is no step, and a few of
+            them in a row end the training.
         tasks: tasks a round.
         group: attempts at each of them.
         updates: optimiser steps on the attempts of a round.
@@ -129,6 +130,11 @@ class OnlineSettings(StepSettings):
         require(self, iterations=POSITIVE, tasks=POSITIVE, group=POSITIVE, updates=POSITIVE)
         require(self, kl=Range(0), mismatch=ABOVE_ZERO)
 
+    @property
+    def most_groups(self) -> int:
+        """Groups of attempts that a training makes at most."""
+        return self.iterations * self.tasks
+
 
 @dataclass(frozen=True)
 class GrpoSettings(OnlineSettings):
@@ -151,6 +157,11 @@ class GrpoSettings(OnlineSettings):
         super().__post_init__()
         # One attempt has nothing to be compared with.
         require(self, group=Range(2), draws=POSITIVE, clip_low=ABOVE_ZERO, clip_high=ABOVE_ZERO)
+
+    @property
+    def most_groups(self) -> int:
+        """Groups of attempts that a training makes at most."""
+        return super().most_groups * self.draws
 
 
 @dataclass(frozen=True)

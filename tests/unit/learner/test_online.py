@@ -227,9 +227,56 @@ def test_groups_of_one_class_are_replaced_and_a_fixed_number_is_tried():
 @pytest.mark.parametrize(("reward", "fix"), [(0.0, "easier tasks"), (1.0, "harder tasks")])
 def test_groups_of_one_class_say_what_to_change(tmp_path, reward, fix):
     model = TinyModel()
-    with pytest.raises(StageError, match="12 groups all attempts came out alike") as error:
+    with pytest.raises(StageError, match="36 groups all attempts came out alike") as error:
         train_grpo(model, TASKS, Sampler(model, lambda _: reward), tmp_path / "model", GRPO)
     assert fix in error.value.fix
+
+
+@BOTH
+def test_rounds_without_anything_to_learn_from_are_no_steps(tmp_path, train, settings):
+    model = TinyModel()
+    sampler = Sampler(model)
+    rounds = []
+
+    def attempts(draws):
+        rounds.append(len(draws))
+        groups = sampler(draws)
+        unlucky = len(rounds) in (1, 2, 4, 5)
+        longer = [(tuple(range(40)), 4000)]
+        return [
+            [make_episode(e.task, e.attempt, 0.0, parts=longer) if unlucky else e for e in group]
+            for group in groups
+        ]
+
+    once = {"draws": 1} if train is train_grpo else {}
+    report = train(
+        model, TASKS, attempts, tmp_path / "model", replace(settings, iterations=8, **once)
+    )
+    assert len(rounds) == 8
+    assert len(report.steps) == 4
+    assert "rounds with nothing to learn from were no steps" in report.ended
+    assert (tmp_path / "model" / "adapter_model.safetensors").exists()
+
+
+@BOTH
+def test_a_policy_whose_attempts_grew_too_long_ends_the_training_with_its_model(
+    tmp_path, train, settings
+):
+    model = TinyModel()
+    sampler = Sampler(model)
+
+    def attempts(draws):
+        longer = [(tuple(range(40)), 4000)]
+        grown = len(sampler.made) >= 2 * 12
+        return [
+            [make_episode(e.task, e.attempt, e.reward, parts=longer) if grown else e for e in group]
+            for group in sampler(draws)
+        ]
+
+    report = train(model, TASKS, attempts, tmp_path / "model", replace(settings, iterations=8))
+    assert 0 < len(report.steps) < 8
+    assert "longer than 512 tokens" in report.ended
+    assert (tmp_path / "model" / "adapter_model.safetensors").exists()
 
 
 def test_a_policy_that_has_learnt_all_ends_the_training_with_its_model(tmp_path):
@@ -300,7 +347,7 @@ def test_groups_outside_the_band_are_not_learnt_from(tmp_path):
     found = algorithm.collect(0)
     assert {sample.task for group in found.groups for sample, _ in group} == {"c", "d"}
     assert (found.tried, len(found.rewards)) == (4, 16)
-    with pytest.raises(StageError, match=r"none of 3 tasks has a pass rate between 0\.6 and 0\.9"):
+    with pytest.raises(StageError, match=r"none of 9 tasks has a pass rate between 0\.6 and 0\.9"):
         train_ppo(model, TASKS, attempts, tmp_path / "model", PPO, band=(0.6, 0.9))
 
 
