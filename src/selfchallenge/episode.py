@@ -91,8 +91,17 @@ class Turn(Record):
     @property
     def mask(self) -> tuple[bool, ...]:
         """True for each id of `token_ids` that the model sampled, and for nothing else."""
-        given = len(self.token_ids) - len(self.logprobs)
-        return (False,) * given + (True,) * len(self.logprobs)
+        return (False,) * len(self.given_ids) + (True,) * len(self.logprobs)
+
+    @property
+    def given_ids(self) -> tuple[int, ...]:
+        """The ids of what was said before, which were not sampled."""
+        return self.token_ids[: len(self.token_ids) - len(self.logprobs)]
+
+    @property
+    def sampled_ids(self) -> tuple[int, ...]:
+        """The ids that the model sampled."""
+        return self.token_ids[len(self.token_ids) - len(self.logprobs) :]
 
 
 class Call(Record):

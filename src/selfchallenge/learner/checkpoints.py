@@ -78,3 +78,11 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def set_aside(kept: Path) -> None:
+    """Policies of another training may be its only good ones; those set aside before are gone."""
+    if kept.is_dir():
+        aside = kept.with_name(f"{kept.name}.before")
+        shutil.rmtree(aside, ignore_errors=True)
+        kept.rename(aside)

@@ -261,8 +261,7 @@ def _retold(hinted: Episode, plain: Episode) -> Episode:
     if here is None or there is None:
         raise ValueError("only episodes with tokens can be retold")
     asked, reply = plain.turns[there], hinted.turns[here]
-    given = asked.token_ids[: len(asked.token_ids) - len(asked.logprobs)]
-    sampled = reply.token_ids[len(reply.token_ids) - len(reply.logprobs) :]
+    given, sampled = asked.given_ids, reply.sampled_ids
     first = Turn(
         role="assistant",
         content=reply.content,

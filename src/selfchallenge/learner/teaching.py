@@ -1,9 +1,9 @@
 """A teacher's attempts in the student's tokens (paper, equation 3).
 
-A teacher that shares the student's vocabulary has already spoken in its tokens, and they are taken
-as they were sampled. Any other teacher (another family, a server that shows no ids) is known by its
-text alone: its replies are put into the student's ids once, behind the conversation as the
-student's own chat template renders it, just as the student itself would meet it.
+What was said to a teacher is rendered by the student's own chat template, just as the student
+itself would meet it. A teacher that shares the student's vocabulary has already spoken in its
+tokens, and they are taken as they were sampled. Any other teacher (another family, a server that
+shows no ids) is known by its text alone, and its replies are put into the student's ids once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def in_tokens_of(tokenizer: Any, episodes: Iterable[Episode]) -> list[Episode]:
         ModelError: the student has no chat template, or it refuses the conversation.
     """
     return [
-        e if fault_of_others(e) or speaks(tokenizer, e) else _retold(tokenizer, e) for e in episodes
+        e if fault_of_others(e) else _retold(tokenizer, e, keep=speaks(tokenizer, e))
+        for e in episodes
     ]
 
 
@@ -41,20 +42,22 @@ def speaks(tokenizer: Any, episode: Episode) -> bool:
 
 
 def _means(tokenizer: Any, turn: Turn) -> bool:
-    ids = list(turn.token_ids[len(turn.token_ids) - len(turn.logprobs) :])
+    ids = list(turn.sampled_ids)
     if max(ids) >= len(tokenizer):
         return False
     text: str = tokenizer.decode(ids, skip_special_tokens=True)
     return text.strip() == turn.content.strip()
 
 
-def _retold(tokenizer: Any, episode: Episode) -> Episode:
+def _retold(tokenizer: Any, episode: Episode, *, keep: bool) -> Episode:
+    """The conversation as the student reads it; what was sampled is kept, or put into its ids."""
     if getattr(tokenizer, "chat_template", None) is None:
         raise ModelError(
             "the student has no chat template, so the teacher's replies cannot be put to it",
             fix="use a student with a chat template, or a teacher with the student's vocabulary",
         )
     end = tokenizer.eos_token_id
+    ends = {end, *tokenizer.all_special_ids}  # a teacher of its vocabulary may end otherwise
     first = int(episode.meta.get(FIRST_REPLY, 0))
     turns: list[Turn] = []
     context: tuple[int, ...] = ()
@@ -64,19 +67,16 @@ def _retold(tokenizer: Any, episode: Episode) -> Episode:
             turns.append(turn.model_copy(update={"token_ids": (), "logprobs": ()}))
             continue
         messages = tuple(Message(t.role, t.content) for t in episode.turns[:number])
-        given = render(tokenizer, Prompt(messages, context=context, known=known), (end,))
-        said = tuple(tokenizer(turn.content, add_special_tokens=False).input_ids)
-        if _ended_itself(episode, number):
-            said = (*said, end)
-        # The probabilities of the teacher are not the student's; nothing that learns here asks.
-        turns.append(
-            turn.model_copy(
-                update={
-                    "token_ids": given[len(context) :] + said,
-                    "logprobs": (0.0,) * len(said),
-                }
-            )
-        )
+        given = render(tokenizer, Prompt(messages, context=context, known=known), ends)
+        if keep:
+            said, logprobs = turn.sampled_ids, turn.logprobs
+        else:
+            said = tuple(tokenizer(turn.content, add_special_tokens=False).input_ids)
+            said = (*said, end) if _ended_itself(episode, number) else said
+            # The teacher's probabilities are not the student's; nothing that learns here asks.
+            logprobs = (0.0,) * len(said)
+        ids = given[len(context) :] + said
+        turns.append(turn.model_copy(update={"token_ids": ids, "logprobs": logprobs}))
         context, known = given + said, number + 1
     return episode.model_copy(update={"turns": tuple(turns)})
 

@@ -21,7 +21,7 @@ import torch
 
 from selfchallenge.errors import StorageError
 from selfchallenge.learner import adapters, parallel, processes
-from selfchallenge.learner.checkpoints import load_state, publish, save_state
+from selfchallenge.learner.checkpoints import load_state, publish, save_state, set_aside
 from selfchallenge.learner.settings import StepSettings
 from selfchallenge.learner.step import training, update
 from selfchallenge.task import content_hash
@@ -337,7 +337,7 @@ class Training:
         state = load_state(self.state_file)
         if state is None or state["fingerprint"] != self.fingerprint:
             if processes.is_main():
-                shutil.rmtree(self.kept, ignore_errors=True)
+                set_aside(self.kept)
             return
         with torch.no_grad():
             for name, parameter in parameters.items():

@@ -102,16 +102,17 @@ class _Count:
         s = self.settings
         if s.algorithm in ONLINE:
             own = getattr(s, s.algorithm)
-            made = own.iterations * own.tasks * own.group
+            made = own.most_groups * own.group
             each = self._length()
-            compared = Work(self._size(s.model), read=made * each)  # the untrained model's view
+            views = 2 if own.kl else 1  # the policy's before the update, and the untrained model's
+            compared = Work(self._size(s.model), read=made * each * views)
             trained = Work(self._size(s.model), trained=made * each * own.updates)
             return [*self._attempts(made), compared, trained]
         sources = [self.known[folder] for folder in s.learn_from] or [s]
         samples = sum(self._samples(source) for source in sources)
         own = s.dpo if s.algorithm == "dpo" else s.rft
         seen = samples * self._length() * own.epochs
-        reference = seen if s.algorithm == "dpo" else 0.0
+        reference = samples * self._length() if s.algorithm == "dpo" else 0.0
         return [Work(self._size(s.model), read=reference, trained=seen)]
 
     def before(self) -> list[Work]:

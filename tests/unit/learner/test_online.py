@@ -101,6 +101,7 @@ def test_policies_kept_on_the_way_are_those_of_shorter_trainings(tmp_path, train
     report = train(two, TASKS, Sampler(two), tmp_path / "cut", settings)
     assert report.resumed == 6
     assert sorted(folder.name for folder in (tmp_path / "cut.steps").iterdir()) == ["2", "4"]
+    assert (tmp_path / "cut.steps.before/1").is_dir()
     for rounds in (2, 4):
         shorter, kept = TinyModel(), TinyModel()
         alone = replace(settings, iterations=rounds, keep=0)

@@ -8,6 +8,8 @@ from selfchallenge.episode import CUT, FIRST_REPLY, StopReason, Turn
 from selfchallenge.errors import ModelError
 from selfchallenge.learner.samples import samples_from
 from selfchallenge.learner.teaching import in_tokens_of, speaks
+from selfchallenge.models.base import Message, Prompt
+from selfchallenge.models.rendering import render
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 from tiny_model import END, make_tokenizer
@@ -90,9 +92,33 @@ def test_a_reply_that_reached_the_limit_of_tokens_does_not_teach_to_end_there():
 def test_a_teacher_of_the_same_vocabulary_keeps_what_it_sampled():
     tokenizer = make_tokenizer()
     ids = tuple(tokenizer("It is 1.").input_ids)
-    native = episode([said("assistant", "It is 1.", (1, 2, *ids, END), len(ids) + 1)])
+    silent = episode([said("assistant", "It is 1.")])
+    messages = tuple(Message(turn.role, turn.content) for turn in silent.turns[:4])
+    given = render(tokenizer, Prompt(messages), (END,))
+    native = episode([said("assistant", "It is 1.", (*given, *ids, END), len(ids) + 1)])
     assert speaks(tokenizer, native)
     assert in_tokens_of(tokenizer, [native]) == [native]
+
+
+def test_a_teacher_with_another_template_is_rendered_by_the_students():
+    tokenizer = make_tokenizer()
+    ids = tuple(tokenizer(BLOCK).input_ids)[:-3]  # as it was sampled, not as it would be written
+    text = tokenizer.decode(ids)
+    answer = tuple(tokenizer("It is 1.").input_ids)
+    turns = [
+        said("assistant", text, (1, 2, *ids), len(ids)),
+        said("user", "Output:\n1"),
+        said("assistant", "It is 1.", (3, *answer, END), len(answer) + 1),
+    ]
+    (retold,) = in_tokens_of(tokenizer, [episode(turns)])
+    replies = [turn for turn in retold.turns if turn.logprobs]
+    assert [turn.sampled_ids for turn in replies] == [ids, (*answer, END)]
+    assert all(set(turn.logprobs) == {-1.0} for turn in replies)
+    whole = tokenizer.apply_chat_template(
+        [{"role": turn.role, "content": turn.content} for turn in retold.turns], tokenize=False
+    )
+    (sample,) = samples_from([retold], 10_000).samples
+    assert tokenizer.decode(sample.ids) == whole.removesuffix("\n")
 
 
 @pytest.mark.parametrize("ids", [(5, 6, 7), (9_999, 5)])
