@@ -312,16 +312,19 @@ class Learning:
             yield episode
 
 
-def mastered(run: RunFiles) -> list[Candidate]:
-    """The candidates of a run whose tasks its executor solved at least every other time.
+def mastered(run: RunFiles) -> tuple[list[Candidate], list[Candidate]]:
+    """Candidates of a run by whether its executor solved them at least every other time, or seldom.
 
-    None when a teacher made the attempts: they say nothing of the executor.
+    None of either when a teacher made the attempts: they say nothing of the executor.
     """
+    found: tuple[list[Candidate], list[Candidate]] = ([], [])
     if run.read_json("run.json")["settings"].get("teacher_model"):
-        return []
+        return found
     rates = pass_rates(run.read("episodes.jsonl", Episode))
-    candidates = run.read("candidates.jsonl", Candidate)
-    return [c for c in candidates if c.task and rates.get(c.task.id, 0.0) >= MASTERED]
+    for candidate in run.read("candidates.jsonl", Candidate):
+        if candidate.task and candidate.task.id in rates:
+            found[rates[candidate.task.id] < MASTERED].append(candidate)
+    return found
 
 
 def _key(assignment: Assignment) -> str:

@@ -241,9 +241,13 @@ class Loop:
         if self.settings.writer == "pae":
             return Proposer(model, self.environment, self.settings.pae, self.settings.seed)
         coverage = Coverage()
-        aimed_at = self.settings.aimed_at
-        covered = mastered(RunFiles.view(aimed_at)) if aimed_at else []
-        for candidate in (*covered, *candidates):
+        if self.settings.aimed_at:
+            solved, failed = mastered(RunFiles.view(self.settings.aimed_at))
+            for candidate in solved:
+                coverage.add(candidate)
+            for candidate in failed:
+                coverage.owe(candidate)
+        for candidate in candidates:
             coverage.add(candidate)
         book = PhraseBook.from_json(self.run.read_json("phrases.json") or {})
         return StagedWriter(

@@ -2,8 +2,10 @@
 
 The paper does one round with a fixed challenger. Here each round is a run directory of its own
 (`round-1`, `round-2`, ...) whose executor is the model of the round before. Its new tasks are aimed
-at what that executor failed at: what it solves counts as covered already. From the second round on,
-tasks that the executor always solves are not learnt from, because they have nothing left to teach.
+at what failed there: shapes, tools and flows of tasks that were seldom solved are written again
+first, those of tasks that were solved last (by the staged writer; the others draw at random). From
+the second round on, tasks that the executor always solves are not learnt from, because they have
+nothing left to teach.
 """
 
 from __future__ import annotations

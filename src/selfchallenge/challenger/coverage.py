@@ -27,6 +27,7 @@ FLOWS: Mapping[str, float] = {"last": 0.6, "part": 0.4}
 class Coverage:
     """Counts of what has been written; the more often something was, the rarer it is drawn.
 
+    What the executor failed at counts below nothing, so that it is drawn until it is written again.
     A tool whose calls came to nothing counts as one that was used: else a tool that always refuses
     would stay the rarest and be chosen again and again.
     """
@@ -41,6 +42,13 @@ class Coverage:
         self.tools.update([*candidate.tools, *candidate.refused])
         if candidate.flow != "none":
             self.flows[candidate.flow] += 1
+
+    def owe(self, candidate: Candidate) -> None:
+        """Ask for another one like a candidate whose task the executor failed at."""
+        self.shapes[candidate.shape] -= 1
+        self.tools.subtract(candidate.tools)
+        if candidate.flow != "none":
+            self.flows[candidate.flow] -= 1
 
     def choose_seed(self, options: Sequence[T], offered: Callable[[T], Sequence[str]]) -> T:
         """The one of some seeds whose tools were used least so far."""
@@ -64,8 +72,13 @@ class Coverage:
 
     def order_tools(self, tools: Sequence[ToolSpec], rng: random.Random) -> list[ToolSpec]:
         """Tools in a random order in which rarely used ones tend to come first."""
-        keyed = [(rng.random() ** (1 + self.tools[t.name]), t) for t in tools]
+        keyed = [(rng.random() ** _rarely(self.tools[t.name]), t) for t in tools]
         return [t for _, t in sorted(keyed, key=lambda pair: -pair[0])]
+
+
+def _rarely(used: int) -> float:
+    """Exponent of a random number: what was used often comes late, and what is owed early."""
+    return 1.0 + used if used >= 0 else 1.0 / (1.0 - used)
 
 
 def _draw(wished: Mapping[T, float], seen: Counter[T], rng: random.Random) -> T:

@@ -52,6 +52,8 @@ def _means(tokenizer: Any, turn: Turn) -> bool:
 def _retold(tokenizer: Any, episode: Episode, *, keep: bool) -> Episode:
     """The conversation as the student reads it; what was sampled is kept, or put into its ids."""
     if getattr(tokenizer, "chat_template", None) is None:
+        if keep:
+            return episode
         raise ModelError(
             "the student has no chat template, so the teacher's replies cannot be put to it",
             fix="use a student with a chat template, or a teacher with the student's vocabulary",

@@ -41,3 +41,29 @@ def test_what_came_to_nothing_counts_as_used() -> None:
 def test_the_seed_whose_tools_were_used_least_is_taken() -> None:
     coverage = Coverage(tools=Counter(a=3, b=1))
     assert coverage.choose_seed(["x", "y"], {"x": ["a"], "y": ["b"]}.__getitem__) == "y"
+
+
+def candidate(shape: str, *tools: str) -> Candidate:
+    return Candidate(candidate=0, writer="staged", tools=tools, shape=shape, flow="last")
+
+
+def test_what_failed_is_written_again_until_it_is_there() -> None:
+    coverage, rng = Coverage(), random.Random(0)
+    failed, solved = list(SHAPES)[:2]
+    hard, easy = TOOLS[0].name, TOOLS[1].name
+    for _ in range(30):
+        coverage.owe(candidate(failed, hard))
+        coverage.add(candidate(solved, easy))
+    before = Coverage()
+    drawn = Counter(coverage.draw_shape(rng).name for _ in range(30))
+    even = Counter(before.draw_shape(rng).name for _ in range(30))
+    assert drawn[failed] > 2 * even[failed]
+    assert drawn[solved] == 0
+    first = Counter(coverage.order_tools(TOOLS, rng)[0].name for _ in range(200))
+    assert first[hard] > 150
+    assert first[easy] < 10
+    assert coverage.choose_seed(["x", "y"], {"x": [easy], "y": [hard]}.__getitem__) == "y"
+    for _ in range(600):
+        coverage.draw_shape(rng)
+    shares = {name: coverage.shapes[name] / sum(coverage.shapes.values()) for name in SHAPES}
+    assert abs(shares[failed] - SHAPES[failed].share) < 0.05, "then it is even again"
