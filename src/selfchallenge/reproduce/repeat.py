@@ -7,14 +7,16 @@ figure, `NAME.svg`. The same command goes on where it was.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from selfchallenge import __version__
 from selfchallenge.errors import UsageError
+from selfchallenge.learner import processes
 from selfchallenge.progress import Watch
 from selfchallenge.reproduce.cells import run_cells
-from selfchallenge.reproduce.experiment import read_experiment, read_scale
+from selfchallenge.reproduce.experiment import Scale, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, check_oracle, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.result import rows
@@ -26,9 +28,10 @@ def foresee(name: str, scale_name: str, asked: Asked) -> dict[str, Any]:
     """The cells of an experiment with estimated tokens and hours; nothing is run or written.
 
     Raises:
-        UsageError: no such experiment, scale or setting.
+        UsageError: no such experiment, scale, role or setting.
     """
-    experiment, scale = read_experiment(name), read_scale(scale_name)
+    experiment = read_experiment(name)
+    scale, asked = _cast(read_scale(scale_name), asked)
     check_oracle(asked)
     cells = plan(experiment, scale_name, scale, asked)
     return plan_of(experiment, scale, asked, cells)
@@ -42,7 +45,9 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
             were run with other settings.
         SelfChallengeError: a cell could not go on; what was done is kept.
     """
-    experiment, scale = read_experiment(name), read_scale(scale_name)
+    processes.require_one("an experiment")
+    experiment = read_experiment(name)
+    scale, asked = _cast(read_scale(scale_name), asked)
     check_oracle(asked)
     if scale.benchmarks and asked.data is None:
         raise UsageError(
@@ -69,6 +74,20 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
     if figure := draw(experiment, scale_name, told):
         _write(asked.out / f"{name}.svg", figure)
     return found
+
+
+def _cast(scale: Scale, asked: Asked) -> tuple[Scale, Asked]:
+    """The scale with the models that the user gives roles to (`--set names.ROLE=MODEL`)."""
+    changes = dict(asked.changes or {})
+    names = changes.pop("names", {})
+    known = ", ".join(scale.names)
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise UsageError("a role takes a model", where="--set names", fix="--set names.ROLE=MODEL")
+    if unknown := names.keys() - scale.names.keys():
+        role = min(unknown)
+        raise UsageError(f"there is no role {role!r}", where="--set", fix=f"use one of {known}")
+    cast = scale.model_copy(update={"names": {**scale.names, **names}})
+    return cast, replace(asked, changes=changes)
 
 
 def _write(file: Path, text: str) -> None:

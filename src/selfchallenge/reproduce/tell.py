@@ -24,6 +24,7 @@ def plan_of(
         listed.append({"cell": cell.name, "state": state, "stages": list(cell.stages), **_of(cost)})
     return {
         "title": experiment.title,
+        "models": {role: name for role, name in scale.names.items() if name},
         "cells": listed,
         "left_out": [arm.name for arm in left_out(experiment, asked)],
         "owed": _of(estimate(owed, scale.basis)),
@@ -53,6 +54,8 @@ def plan_text(plan: dict[str, Any]) -> str:
         hours = [f"{hours:g}" for hours in cell["hours"].values()]
         stages = " ".join(cell.get("stages", ()))
         lines.append(_line([cell["cell"], cell.get("state", ""), stages, *tokens, *hours]))
+    roles = ", ".join(f"{role} {name}" for role, name in plan["models"].items())
+    lines += ["", f"Models: {roles}"]
     lines += ["", "Tokens and hours are estimates. They rest on:"]
     lines.append(f"- {plan['rests_on']['source']}")
     lines += [f"- {name}: {device['name']}" for name, device in _devices(devices)]

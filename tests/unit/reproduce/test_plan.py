@@ -131,6 +131,8 @@ def test_an_arm_without_its_file_is_left_out_and_named(tmp_path, oracle):
     ("asked", "what"),
     [
         ({"changes": {"epochs": 3}}, "no setting epochs"),
+        ({"changes": {"names": {"pupil": "m"}}}, "no role 'pupil'"),
+        ({"changes": {"names": "m"}}, "a role takes a model"),
         ({"oracle": "nowhere.jsonl"}, "no such file"),
     ],
 )
@@ -153,6 +155,13 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
 def test_settings_of_the_user_hold_for_every_cell(tmp_path):
     cells = cells_of("table3", "small", Asked(tmp_path, seeds=1, changes={"batch": 3}))
     assert {cell.settings.batch for cell in cells} == {3}
+
+
+def test_a_role_can_be_given_to_another_model(tmp_path):
+    names = {"teacher": "openai:big@http://localhost:1"}
+    found = foresee("table5", "small", Asked(tmp_path, seeds=1, changes={"names": names}))
+    assert "openai:big@http://localhost:1" in plan_text(found)
+    assert "default-1.5b" in plan_text(foresee("table5", "small", Asked(tmp_path, seeds=1)))
 
 
 @pytest.mark.parametrize("environment", ["calculation", "web", "retail", "airline"])
