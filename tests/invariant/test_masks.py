@@ -1,10 +1,11 @@
 """Masks cover exactly what was sampled, whatever the chat template puts around it.
 
-The structure of the published templates of four model families (reduced to what conversations
-without native tool calls reach) over a byte-level tokenizer; episodes are random, with replies that
-hold anything a model may write.
+The published templates of model families as TRL ships them, and those of four families reduced to
+what conversations without native tool calls reach, over a byte-level tokenizer; episodes are random,
+with replies that hold anything a model may write.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ END = {
     "llama3.1": "<|eot_id|>",
     "mistral": "</s>",
 }
+if (trl := find_spec("trl")) is not None:
+    PUBLISHED = Path(trl.origin).parent / "chat_templates"
+    END |= {
+        f"{name}, published": "<|im_end|>" for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507")
+    }
+    END |= {f"{name}, published": "<|eot_id|>" for name in ("llama3", "llama3_1", "llama3_2")}
 MARKS = (
     "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
     "<|eot_id|>", "<s>", "</s>", "[INST]", "[/INST]",
@@ -43,8 +50,9 @@ def make_tokenizer(family):
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token=bos, eos_token=END[family], pad_token="<s>"
     )
-    template = Path(__file__).with_name("templates") / f"{family}.jinja"
-    tokenizer.chat_template = template.read_text()
+    name, _, published = family.partition(", ")
+    folder = PUBLISHED if published else Path(__file__).with_name("templates")
+    tokenizer.chat_template = (folder / f"{name}.jinja").read_text()
     return tokenizer
 
 
@@ -149,7 +157,9 @@ def test_the_conversation_reads_as_the_template_writes_it(family):
     plain = [{"role": t.role, "content": t.content} for t in made.turns[:-1]]
     whole = tokenizer.apply_chat_template(plain, tokenize=False)
     read = tokenizer.decode(sample.ids)
-    if family == "qwen3":  # it writes an empty thought before the last reply, which no model said
+    if family.startswith(
+        "qwen3"
+    ):  # it writes an empty thought before the last reply, which no model said
         whole = whole.replace("<think>\n\n</think>\n\n", "")
     if family == "mistral":
         # It moves the system text to the last request as that goes on, and has a reply begin with
