@@ -1,8 +1,8 @@
 """Masks cover exactly what was sampled, whatever the chat template puts around it.
 
 The published templates of model families as TRL ships them, and those of four families reduced to
-what conversations without native tool calls reach, over a byte-level tokenizer; episodes are random,
-with replies that hold anything a model may write.
+what conversations without native tool calls reach, over a byte-level tokenizer; episodes are
+random, with replies that hold anything a model may write.
 """
 
 from importlib.util import find_spec
@@ -30,10 +30,9 @@ END = {
 }
 if (trl := find_spec("trl")) is not None:
     PUBLISHED = Path(trl.origin).parent / "chat_templates"
-    END |= {
-        f"{name}, published": "<|im_end|>" for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507")
-    }
-    END |= {f"{name}, published": "<|eot_id|>" for name in ("llama3", "llama3_1", "llama3_2")}
+    QWEN, LLAMA = ("qwen2_5", "qwen3", "qwen3_instruct_2507"), ("llama3", "llama3_1", "llama3_2")
+    END |= {f"{name}, published": "<|im_end|>" for name in QWEN}
+    END |= {f"{name}, published": "<|eot_id|>" for name in LLAMA}
 MARKS = (
     "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
     "<|eot_id|>", "<s>", "</s>", "[INST]", "[/INST]",
