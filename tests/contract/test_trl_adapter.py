@@ -312,10 +312,14 @@ def test_groups_of_one_class_say_what_to_change(tmp_path):
     assert "grpo.group" in error.value.fix
 
 
-@pytest.mark.parametrize("engine", ["own", "trl"])
-@pytest.mark.parametrize("spoiling", ["sandbox", "length"])
+@pytest.mark.parametrize(
+    ("engine", "spoiling"), [("own", "sandbox"), ("trl", "sandbox"), ("trl", "length")]
+)
 def test_attempts_of_which_none_can_be_learnt_from_end_the_training(tmp_path, engine, spoiling):
-    """Also later than at first, when a model is there that could be taken for the result."""
+    """Also later than at first, when a model is there that could be taken for the result.
+
+    Attempts that grew too long are the policy's own doing; there our step ends with its model.
+    """
     size = {"iterations": 3, "tasks": 2, "group": 4, "draws": 1, "max_length": 64}
     settings = GrpoSettings(**COMMON, **size)
     rounds = []
