@@ -274,7 +274,8 @@ def test_another_process_is_kept_out_and_may_look(run):
 def test_closing_twice_is_fine(run):
     run.close()
     run.close()
-    RunDirectory.open(run.path, create=True).close()  # nobody holds it any more
+    with RunDirectory.open(run.path, create=True) as again:  # nobody holds it any more
+        assert again.path == run.path
 
 
 @pytest.mark.parametrize("look", [RunFiles.view, RunDirectory.open])
