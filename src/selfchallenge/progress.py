@@ -19,6 +19,8 @@ from rich.progress import (
 )
 
 SECONDS_BETWEEN_LINES = 15.0
+LITTLE = 0.05
+"""Share of what is owed below which the time left cannot be told: attempts end in batches."""
 
 
 class Stage(Protocol):
@@ -75,9 +77,9 @@ class Lines:
             return
         self.last = now
         passed = now - self.started
-        now_done = done - self.before
-        left = passed / now_done * (self.total - done) if now_done else 0.0
-        rest = f", about {_duration(left)} left" if now_done and done < self.total else ""
+        now_done, rest = done - self.before, ""
+        if LITTLE * (self.total - self.before) <= now_done and done < self.total:
+            rest = f", about {_duration(passed / now_done * (self.total - done))} left"
         note = f" ({note})" if note else ""
         self.say(f"{self.name}: {done}/{self.total}{note}, {_duration(passed)}{rest}")
 

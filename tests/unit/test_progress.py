@@ -39,6 +39,13 @@ def test_nothing_done_now_gives_no_estimate(clock, capsys):
     assert capsys.readouterr().err == "rollouts: 90/100, 1 min 00 s\n"
 
 
+def test_the_first_of_a_batch_to_end_gives_no_estimate(clock, capsys):
+    stage = Lines().stage("rollouts", 600, 320)
+    clock[0] += 123
+    stage.update(321)
+    assert capsys.readouterr().err == "rollouts: 321/600, 2 min 03 s\n"
+
+
 def test_lines_are_seconds_apart_but_the_last_always_comes(clock, capsys):
     stage = Lines().stage("rollouts", 3)
     for done in (1, 2, 3):
