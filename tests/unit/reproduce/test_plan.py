@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 SCALES = ("tiny", "small", "paper")
 EXPERIMENTS = [
     "calculation", "figure3", "figure4", "figure5", "figure6", "figure7",
-    "table1", "table2", "table3", "table4", "table5",
+    "retail", "table1", "table2", "table3", "table4", "table5",
 ]  # fmt: skip
 
 
