@@ -104,7 +104,8 @@ class Learning:
 
             def progress(record: StepRecord) -> None:
                 nonlocal stage
-                stage = stage or self.watch.stage("training", record.steps, record.step - 1)
+                # The first step was taken before anybody looked at the clock.
+                stage = stage or self.watch.stage("training", record.steps, record.step)
                 tick()
                 stage.update(record.step, f"loss {record.loss:.3f}")
                 tell(record)
