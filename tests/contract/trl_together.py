@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from test_trl_adapter import DPO, GRPO, RFT, Attempts, Tiny, episodes
+from test_trl_adapter import DPO, GRPO, RFT, SomeAlike, Tiny, episodes
 
 from selfchallenge.learner import parallel, processes
 from selfchallenge.learner.dpo import train_dpo
@@ -17,8 +17,8 @@ torch.set_num_threads(1)
 
 
 def trained(name, folder):
-    """The report of a training, and the attempts that this process was asked for."""
-    attempts = Attempts()
+    """The report of a training, and the attempts that this process asked for."""
+    attempts = SomeAlike()
     if name == "rft":
         report = train_rft(Tiny(), episodes(1.0), folder, RFT, engine="trl")
     elif name == "full":
@@ -27,8 +27,8 @@ def trained(name, folder):
     elif name == "dpo":
         report = train_dpo(Tiny(), episodes(1.0, 0.0), folder, DPO, engine="trl")
     else:
-        report = train_grpo(Tiny(), ["a", "b", "c"], attempts, folder, GRPO, engine="trl")
-    return report, [(d.task, d.first) for d in attempts.asked]
+        report = train_grpo(Tiny(), list("abc"), attempts, folder, GRPO, engine="trl")
+    return report, attempts.asked
 
 
 def main():

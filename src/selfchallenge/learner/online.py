@@ -127,6 +127,18 @@ class Iteration:
     rewards: list[float] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is said of the attempts beside each step on them."""
+        return {
+            "place": self.place,
+            "attempts": sum(map(len, self.groups)),
+            "untrainable": self.left_out.total(),
+            "groups": len(self.groups),
+            "tried": self.tried,
+            "reward": fmean(self.rewards),
+        }
+
     def after(self, other: Iteration) -> Iteration:
         """Both as one, of which the other came first and gave nothing to learn from."""
         return Iteration(
@@ -186,29 +198,37 @@ class Online:
 
     def batches(self, records: Sequence[StepRecord]) -> Iterator[list[Attempted]]:
         """Attempt, score, and hand the same batch out for each update of the iteration."""
+        iteration = self.next_round(records)
+        if iteration is None:
+            return iter(())
+        batch = self.credit(self._say(iteration.groups))
+        self.figures = iteration.figures
+        return iter([batch] * self.settings.updates)
+
+    def next_round(self, records: Sequence[StepRecord]) -> Iteration | None:
+        """Attempts with the policy as it is; None when there is nothing left to learn from.
+
+        Args:
+            records: of all steps that were taken.
+
+        Raises:
+            StageError: no attempt can be learnt from, and there is no model yet, or it is not to
+                blame.
+        """
         place = int(records[-1].figures["place"]) if records else 0
         if place >= self.settings.most_groups:
             self._ended = "all attempts are made; rounds with nothing to learn from were no steps"
-            return iter(())
+            return None
         self.model.forget()
         iteration = self._round(place)
         self.model.forget()
-        if not iteration.groups:
-            why = self.nothing(iteration) if iteration.rewards else spoilt(iteration)
-            if not records or not (iteration.rewards or is_own_doing(iteration.left_out)):
-                raise why
-            self._ended = why.what
-            return iter(())
-        batch = self.credit(self._say(iteration.groups))
-        self.figures = {
-            "place": iteration.place,
-            "attempts": len(batch),
-            "untrainable": iteration.left_out.total(),
-            "groups": len(iteration.groups),
-            "tried": iteration.tried,
-            "reward": sum(iteration.rewards) / len(iteration.rewards),
-        }
-        return iter([batch] * self.settings.updates)
+        if iteration.groups:
+            return iteration
+        why = self.nothing(iteration) if iteration.rewards else spoilt(iteration)
+        if not records or not (iteration.rewards or is_own_doing(iteration.left_out)):
+            raise why
+        self._ended = why.what
+        return None
 
     def gradients(self, batch: list[Attempted]) -> Gradients:
         """Add a batch's gradients."""

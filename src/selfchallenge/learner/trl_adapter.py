@@ -9,24 +9,22 @@ file, TRL has an upper bound, and `tests/contract/test_trl_adapter.py` holds its
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from selfchallenge.episode import Episode
 from selfchallenge.errors import UsageError
-from selfchallenge.learner import parallel, processes
+from selfchallenge.learner import processes
 from selfchallenge.learner.dpo import Preference
 from selfchallenge.learner.grpo import Grpo
-from selfchallenge.learner.online import Draw, Iteration, draw, spoilt
+from selfchallenge.learner.online import Rewarded
 from selfchallenge.learner.rft import Likelihood
-from selfchallenge.learner.samples import Pair, Sample, trainable
+from selfchallenge.learner.samples import Pair, Sample
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
 from selfchallenge.learner.training import reach
-from selfchallenge.learner.trl_training import TrlTraining
+from selfchallenge.learner.trl_training import EndedEarly, TrlTraining
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -194,9 +192,10 @@ def _trimmed(sample: Sample) -> Sample:
 class GroupRelative(TrlTraining):
     """`grpo`: TRL's GRPOTrainer on attempts that are made by us.
 
-    TRL neither replaces groups whose attempts all came out alike nor corrects for what sampling and
-    training disagree about: `grpo.draws` and `grpo.mismatch` mean nothing here. Such groups add no
-    gradient but that of the divergence.
+    Which groups a round has is decided as by our own engine. TRL does not correct for what sampling
+    and training disagree about: `grpo.mismatch` means nothing here. And its batches are of one
+    size: an attempt that cannot be learnt from, or a group that was not found, is a row that earns
+    nothing and has no token.
     """
 
     settings: GrpoSettings
@@ -217,31 +216,17 @@ class GroupRelative(TrlTraining):
         """Optimiser steps."""
         return self.algorithm.steps
 
-    @property
-    def deck(self) -> dict[str, Draw]:
-        """What lies at each place of the deck, by the prompt that TRL is given for it."""
-        own = self.settings
-        places = range(own.iterations * own.tasks)
-        drawn = [draw(self.algorithm.tasks, place, own.group, own.seed) for place in places]
-        return {f"{place}/{lies.task}": lies for place, lies in enumerate(drawn)}
-
     def trainer(self) -> Any:
-        """A trainer that asks us for attempts."""
+        """A trainer that asks us for attempts; its prompts are no more than their number."""
         processes.require_plain("attempts by the model that is trained")
         own = self.settings
-        lowest, highest = self.algorithm.band
-        if not all(lowest <= n / own.group <= highest for n in range(1, own.group)):
-            raise UsageError(
-                f"TRL learns from all groups, also outside a band of {lowest} to {highest}",
-                where="--engine trl",
-                fix="widen the band (quality.hardest, quality.easiest), or use --engine own",
-            )
         if own.kl and not own.rank:
             raise UsageError(
                 "TRL loads the model to be diverged from by its name, and this one is in memory",
                 where="--engine trl",
                 fix="train adapters (grpo.rank above 0), set grpo.kl = 0, or use --engine own",
             )
+        prompts = [{"prompt": str(number)} for number in range(own.iterations * own.tasks)]
         return trl.GRPOTrainer(
             self.model.module,
             reward_funcs=_reward,
@@ -260,83 +245,56 @@ class GroupRelative(TrlTraining):
                 shuffle_dataset=False,
                 **self.arguments(),
             ),
-            train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in self.deck]),
+            train_dataset=Dataset.from_list(prompts),
             processing_class=self.tokenizer(),
             peft_config=self.peft(),
         )
 
     def roll_out(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
-        """Make the attempts of this process, which has a stretch of the groups of them all."""
-        module, deck = self.model.module, self.deck
-        start = processes.rank() * len(prompts)
-        drawn = [deck[prompt] for prompt in prompts]
-        places = ((start + number) % self.settings.group for number in range(len(prompts)))
+        """The rows of this process: its stretch of a round of attempts, which all make together."""
+        module = self.model.module
         module.eval()
-        self.model.forget()
-        made = self.algorithm.attempts(
-            [Draw(d.task, d.first + place, 1) for d, place in zip(drawn, places, strict=True)]
-        )
-        self.model.forget()
+        found = self.algorithm.next_round(self.recorded(trainer.state.log_history))
         module.train()
-        rows = [self._row(group) for group in made]
-        found = self._note(list(zip(prompts, rows, strict=True)))
-        if not found.rewards:
-            raise spoilt(found)
-        if not trainer.state.global_step and not self.noted["groups"]:
-            raise self.algorithm.nothing(found)
-        return {name: [row[name] for row in rows] for name in rows[0] if name != "why"}
+        if found is None:
+            raise EndedEarly
+        samples = [sample for group in found.groups for sample, _ in group]
+        self.noted = found.figures | {
+            "tokens": sum(sample.trained for sample in samples),
+            "read": sum(sample.length for sample in samples),
+        }
+        rows = [row for group in found.groups for row in self._rows(group)]
+        rows += self._padding(self.rows - len(rows))
+        start = processes.rank() * len(prompts)
+        own = rows[start : start + len(prompts)]
+        return {name: [row[name] for row in own] for name in own[0]}
 
     def told(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Tokens and figures of the step's attempts."""
-        own = self.settings
-        iteration = (int(logs["step"]) - 1) // own.updates + 1
-        named = ("attempts", "untrainable", "groups", "tried", "reward", "kl")
-        figures = {"place": float(iteration * own.tasks)}
-        figures |= {name: float(logs[name]) for name in named if name in logs}
+        named = ("place", "attempts", "untrainable", "groups", "tried", "reward", "kl")
+        figures = {name: float(logs[name]) for name in named if name in logs}
         return {"tokens": int(logs["tokens"]), "read": int(logs["read"]), "figures": figures}
 
-    def _row(self, group: Sequence[Episode]) -> dict[str, Any]:
-        """An attempt as TRL wants it; without a reward when there is nothing to learn from it."""
-        sample = trainable(group[0], self.longest)
-        if isinstance(sample, str):
-            end = [self.tokenizer().eos_token_id]
-            row = {"prompt_ids": end, "completion_ids": end, "logprobs": [0.0], "env_mask": [0]}
-            return row | {"outcome": None, "why": sample}
-        sample = _trimmed(sample)
-        first, drawn = sample.mask.index(True), iter(sample.logprobs)
-        return {
-            "prompt_ids": list(sample.ids[:first]),
-            "completion_ids": list(sample.ids[first:]),
-            "logprobs": [next(drawn) if sampled else 0.0 for sampled in sample.mask[first:]],
-            "env_mask": [int(sampled) for sampled in sample.mask[first:]],
-            "outcome": group[0].reward,
-            "why": "",
-        }
+    def _rows(self, group: Sequence[Rewarded]) -> list[dict[str, Any]]:
+        """A group as TRL wants it, filled up to its full number."""
+        rows = [_row(_trimmed(sample), reward) for sample, reward in group]
+        return rows + self._padding(self.settings.group - len(rows))
 
-    def _note(self, made: list[tuple[str, dict[str, Any]]]) -> Iteration:
-        """Keep what is to be said of the attempts of all processes; without their samples."""
-        everything = [one for share in parallel.gathered(made) for one in share]
-        rewards: dict[str, set[float]] = {prompt: set() for prompt, _ in everything}
-        rows = [row for _, row in everything if row["outcome"] is not None]
-        for prompt, row in everything:
-            if row["outcome"] is not None:
-                rewards[prompt].add(row["outcome"])
-        found = Iteration(
-            place=len(rewards),
-            tried=len(rewards),
-            rewards=[row["outcome"] for row in rows],
-            left_out=Counter(row["why"] for _, row in everything if row["outcome"] is None),
-        )
-        self.noted = {
-            "attempts": len(rows),
-            "untrainable": len(everything) - len(rows),
-            "groups": sum(len(outcomes) > 1 for outcomes in rewards.values()),
-            "tried": len(rewards),
-            "reward": sum(found.rewards) / max(1, len(rows)),
-            "tokens": sum(sum(row["env_mask"]) for row in rows),
-            "read": sum(len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows),
-        }
-        return found
+    def _padding(self, count: int) -> list[dict[str, Any]]:
+        end = [self.tokenizer().eos_token_id]
+        row = {"prompt_ids": end, "completion_ids": end, "logprobs": [0.0], "env_mask": [0]}
+        return [row | {"outcome": None}] * count
+
+
+def _row(sample: Sample, reward: float) -> dict[str, Any]:
+    first, drawn = sample.mask.index(True), iter(sample.logprobs)
+    return {
+        "prompt_ids": list(sample.ids[:first]),
+        "completion_ids": list(sample.ids[first:]),
+        "logprobs": [next(drawn) if sampled else 0.0 for sampled in sample.mask[first:]],
+        "env_mask": [int(sampled) for sampled in sample.mask[first:]],
+        "outcome": reward,
+    }
 
 
 def _reward(outcome: list[float | None], **_: Any) -> list[float | None]:

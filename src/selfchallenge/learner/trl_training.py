@@ -11,6 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,10 @@ from selfchallenge.learner.checkpoints import publish
 from selfchallenge.learner.step import MILDER
 from selfchallenge.learner.training import Progress, StepRecord, Training, TrainingReport
 from selfchallenge.task import content_hash
+
+
+class EndedEarly(Exception):  # noqa: N818 - no error
+    """Ends a training of TRL's after the steps that it has taken."""
 
 
 @dataclass
@@ -69,6 +74,22 @@ class TrlTraining(Training):
     def told(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Fields of a step's record that are the algorithm's own: tokens, read and figures."""
         raise NotImplementedError
+
+    def record(self, logs: dict[str, Any]) -> StepRecord:
+        """A step as it was logged."""
+        return StepRecord(
+            step=int(logs["step"]),
+            steps=self.steps,
+            loss=float(logs["loss"]),
+            norm=float(logs["grad_norm"]),
+            learning_rate=float(logs["learning_rate"]),
+            seconds=float(logs["seconds"]),
+            **self.told(logs),
+        )
+
+    def recorded(self, history: Sequence[dict[str, Any]]) -> list[StepRecord]:
+        """The records of all steps, also of those before a resumption."""
+        return [self.record(logs) for logs in history if "loss" in logs]
 
     def arguments(self) -> dict[str, Any]:
         """What all of TRL's configurations are told."""
@@ -148,8 +169,9 @@ class TrlTraining(Training):
             last = self._last()
             if last is not None:
                 self.resumed = int(last.name.rpartition("-")[2])
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
-            self.records = recorder.recorded(trainer.state.log_history)
+            with suppress(EndedEarly):
+                trainer.train(resume_from_checkpoint=str(last) if last else None)
+            self.records = self.recorded(trainer.state.log_history)
             report = self._report(
                 sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
             )
@@ -221,25 +243,10 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
         # What is in the history comes back with a checkpoint.
         own = {"seconds": time.perf_counter() - self.started}
         state.log_history[-1].update(own | self.training.noted)
-        record = self._record(state.log_history[-1])
+        record = self.training.record(state.log_history[-1])
         if not (math.isfinite(record.loss) and math.isfinite(record.norm)):
             raise StageError(
                 f"training diverged: loss {record.loss}, gradient norm {record.norm}",
                 fix=MILDER,
             )
         self.progress(record)
-
-    def recorded(self, history: Sequence[dict[str, Any]]) -> list[StepRecord]:
-        """The records of all steps, also of those before a resumption."""
-        return [self._record(logs) for logs in history if "loss" in logs]
-
-    def _record(self, logs: dict[str, Any]) -> StepRecord:
-        return StepRecord(
-            step=int(logs["step"]),
-            steps=self.training.steps,
-            loss=float(logs["loss"]),
-            norm=float(logs["grad_norm"]),
-            learning_rate=float(logs["learning_rate"]),
-            seconds=float(logs["seconds"]),
-            **self.training.told(logs),
-        )
