@@ -56,8 +56,15 @@ def state_of(cell: Cell) -> tuple[State, str]:
     return ("failed" if found["failed"] else "done"), found["failed"]
 
 
-def run_cells(cells: Sequence[Cell], watch: Watch) -> None:
+def run_cells(
+    cells: Sequence[Cell], watch: Watch, after_each: Callable[[], object] = lambda: None
+) -> None:
     """Run every cell that is owed, in order.
+
+    Args:
+        cells: each behind those that it builds on.
+        watch: who is told.
+        after_each: called whenever a cell has ended.
 
     Raises:
         UsageError: a cell was run with other settings.
@@ -76,6 +83,7 @@ def run_cells(cells: Sequence[Cell], watch: Watch) -> None:
         note = {"asked": _asked(cell), "failed": failed}
         cell.folder.mkdir(parents=True, exist_ok=True)
         replace_file(cell.folder / NOTE, f"{json.dumps(note, indent=1)}\n".encode())
+        after_each()
 
 
 def _without(cell: Cell) -> str:

@@ -80,12 +80,13 @@ class Asked:
 
 
 def plan(experiment: Experiment, scale_name: str, scale: Scale, asked: Asked) -> list[Cell]:
-    """All cells, each after those that it builds on.
+    """All cells, each after those that it builds on; whole tables come seed by seed.
 
     Raises:
         UsageError: a setting that the user changes does not exist or contradicts another.
     """
-    return list(_Planner(experiment, scale_name, scale, asked).cells())
+    cells = _Planner(experiment, scale_name, scale, asked).cells()
+    return sorted(cells, key=lambda cell: cell.seed)
 
 
 def benchmark_of(environment: str) -> str:

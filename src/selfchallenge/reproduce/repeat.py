@@ -1,7 +1,7 @@
-"""Repeats an experiment: runs the cells that are owed, then writes the table or the figure.
+"""Repeats an experiment: runs the cells that are owed, and writes the table or the figure.
 
-`OUT` holds `cells/`, a run directory for each, and at the end `NAME.md`, `NAME.json` and, for a
-figure, `NAME.svg`. The same command goes on where it was.
+`OUT` holds `cells/`, a run directory for each, and `NAME.md`, `NAME.json` and, for a figure,
+`NAME.svg`, which are written anew as each cell ends. The same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -57,23 +57,28 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
             "then --data DATA",
         )
     cells = plan(experiment, scale_name, scale, asked)
-    run_cells(cells, watch)
-    told = rows(experiment, scale, asked, cells)
-    found = {
-        "experiment": name,
-        "title": experiment.title,
-        "note": experiment.note,
-        "scale": scale_name,
-        "tests": "held-out" if asked.data is None else "benchmarks",
-        "conditions": conditions(scale_name, scale, asked),
-        "version": __version__,
-        "rows": told,
-    }
-    _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-    _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), told))
-    if figure := draw(experiment, scale_name, told):
-        _write(asked.out / f"{name}.svg", figure)
-    return found
+
+    def written() -> dict[str, Any]:
+        """What the cells have come to by now."""
+        told = rows(experiment, scale, asked, cells)
+        found = {
+            "experiment": name,
+            "title": experiment.title,
+            "note": experiment.note,
+            "scale": scale_name,
+            "tests": "held-out" if asked.data is None else "benchmarks",
+            "conditions": conditions(scale_name, scale, asked),
+            "version": __version__,
+            "rows": told,
+        }
+        _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
+        _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), told))
+        if figure := draw(experiment, scale_name, told):
+            _write(asked.out / f"{name}.svg", figure)
+        return found
+
+    run_cells(cells, watch, written)
+    return written()
 
 
 def _cast(scale: Scale, asked: Asked) -> tuple[Scale, Asked]:

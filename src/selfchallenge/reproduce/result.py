@@ -85,8 +85,9 @@ def _row(arm: Arm, environment: str, cells: Sequence[Cell], *, left: bool) -> Ro
 def _state(cells: Sequence[Cell]) -> str:
     """`done`, `owed`, or what failed, and in how many of the seeds when not in all."""
     states = [state_of(cell) for cell in cells]
-    if any(state not in ("done", "failed") for state, _ in states):
-        return "owed"
+    owed = sum(state not in ("done", "failed") for state, _ in states)
+    if owed:
+        return "owed" if owed == len(cells) else f"owed in {owed} of {len(cells)} seeds"
     reasons = [why for state, why in states if state == "failed"]
     if not reasons:
         return "done"

@@ -49,6 +49,7 @@ def test_every_experiment_becomes_cells_that_build_on_earlier_ones(name, scale, 
     for place, cell in enumerate(cells):
         assert set(cell.needs) <= set(folders[:place])
         assert {*cell.settings.learn_from} <= {str(folder) for folder in cell.needs}
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

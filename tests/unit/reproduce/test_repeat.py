@@ -100,6 +100,8 @@ def test_a_stopped_experiment_goes_on_where_it_was(tmp_path, monkeypatch):
         repeat("table2", "tiny", asked, Silent())
     cells = plan(read_experiment("table2"), "tiny", read_scale("tiny"), asked)
     assert [state_of(cell)[0] for cell in cells[:4]] == ["done", "done", "begun", "owed"]
+    so_far = by_arm(json.loads((tmp_path / "table2.json").read_text()))
+    assert (so_far["PAE"]["state"], so_far["the full gate"]["state"]) == ("done", "owed")
     found = repeat("table2", "tiny", asked, Silent())
     assert len(made) == len(cells) + 1
     shown = by_arm(found)
@@ -205,6 +207,10 @@ def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
     experiment, scale = read_experiment(NAME), read_scale("tiny")
     cells = plan(experiment, "tiny", scale, asked)
     zero = [cell for cell in cells if cell.arm == "zero-shot"]
+    run_cells(zero[:1], Silent())
+    row = rows(experiment, scale, asked, cells)[0]
+    assert row["state"] == "owed in 1 of 2 seeds"
+    assert row["state"] in result_text(experiment, "", [row])
     run_cells(zero, Silent())
     note = json.loads((zero[1].folder / "cell.json").read_text())
     (zero[1].folder / "cell.json").write_text(json.dumps(note | {"failed": "the loss is NaN"}))
