@@ -7,7 +7,6 @@ more small matrices per layer.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+
+from selfchallenge.models.quiet import without_future_warnings
 
 
 def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
@@ -36,9 +37,7 @@ def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
         # In bfloat16, as a GPU has them loaded, small steps would be rounded away.
         _hold_in(module, torch.float32)
         return module.requires_grad_(requires_grad=True)
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # peft asks transformers by a name that is about to change.
-        warnings.simplefilter("ignore", FutureWarning)
+    with torch.random.fork_rng(), without_future_warnings():
         torch.manual_seed(seed)
         adapted = get_peft_model(module, lora(rank, alpha))
     adapted.peft_config["default"].base_model_name_or_path = name
@@ -102,7 +101,9 @@ def detach(adapted: Any, dtype: torch.dtype) -> None:
 def restore(module: Any, directory: Path) -> None:
     """Put what `save` wrote into the untrained model, ready for use."""
     if (directory / "adapter_config.json").exists():
-        settle(PeftModel.from_pretrained(module, directory), module.dtype)
+        with without_future_warnings():
+            adapted = PeftModel.from_pretrained(module, directory)
+        settle(adapted, module.dtype)
         return
     trained = AutoModelForCausalLM.from_pretrained(directory, dtype=module.dtype)
     module.load_state_dict(trained.state_dict())

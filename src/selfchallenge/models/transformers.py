@@ -26,6 +26,7 @@ from selfchallenge.models.base import Completion, Prompt, Sampling
 from selfchallenge.models.decoding import Ending, Reply, draw
 from selfchallenge.models.freed import freed_memory_kept, return_freed_memory
 from selfchallenge.models.packed import PackedLinears, computes_bfloat16
+from selfchallenge.models.quiet import without_future_warnings
 from selfchallenge.models.rendering import render
 from selfchallenge.models.reuse import Ids, Memory, Start
 
@@ -350,7 +351,8 @@ def _adapted(module: Any, adapter: Path) -> Any:
         from peft import PeftModel  # noqa: PLC0415 - an extra, seldom needed
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
-    return PeftModel.from_pretrained(module, str(adapter)).merge_and_unload()
+    with without_future_warnings():
+        return PeftModel.from_pretrained(module, str(adapter)).merge_and_unload()
 
 
 def native_bfloat16(device: str) -> bool:

@@ -8,6 +8,7 @@ from tiny_model import make_module, save_tiny
 from selfchallenge.errors import MissingExtraError, ModelError, UsageError
 from selfchallenge.models.base import Message, Model, Prompt, Sampling
 from selfchallenge.models.loading import load_model
+from selfchallenge.models.quiet import without_future_warnings
 
 
 def quiet(_):
@@ -49,6 +50,13 @@ def test_the_model_of_a_run(tiny_folder, tmp_path):
     model = load_model(spec, device="cpu")
     assert model.name == spec
     assert model.generate([Prompt((Message("user", "a"),))], Sampling(0, 2))[0].token_ids
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_loading_an_adapter_says_nothing_of_what_libraries_will_rename(tiny_folder, tmp_path):
+    with without_future_warnings():
+        spec = save_adapter(tmp_path / "model", str(tiny_folder))
+    assert load_model(spec, device="cpu", say=quiet).name == spec
 
 
 def test_an_adapter_without_its_base(tmp_path):
