@@ -7,6 +7,7 @@ from pathlib import Path
 from selfchallenge import manifest
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import spelling_of
+from selfchallenge.errors import UsageError
 from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.loading import look_up
@@ -42,12 +43,17 @@ def look_up_sources(settings: RunSettings, out: Path) -> None:
     """Make sure that the runs and files that a new run takes its tasks or attempts from exist.
 
     Raises:
-        UsageError: one does not, or is no run directory.
+        UsageError: one does not, is no run directory, or holds no attempts to learn from.
     """
     if (out / "run.json").exists():
         return
     for folder in settings.learn_from:
-        RunFiles.view(folder)
+        if next(RunFiles.view(folder).scan("episodes.jsonl"), None) is None:
+            raise UsageError(
+                "no attempts have been made in this run, so there is nothing to learn from it",
+                where=folder,
+                fix=f"selfchallenge rollout {folder}",
+            )
     if settings.tasks_from and not Path(settings.tasks_from).is_file():
         RunFiles.view(settings.tasks_from)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from selfchallenge.challenger.candidate import Candidate, redacted
+from selfchallenge.challenger.candidate import Candidate, redacted, unseen
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import SessionError
 from selfchallenge.evaluation.tested import held_of
@@ -65,6 +65,8 @@ class Intake:
     def take(self, candidate: Candidate, writer: Writer) -> Candidate:
         """Judge a fresh candidate and write down what came of it; returns what was written."""
         candidate = redacted(candidate, self.environment)
+        if self.settings.gate != "full":  # which asks this itself, and says so in its verdict
+            candidate = unseen(candidate, self._held)
         verdict = None if candidate.task is None else self._judge(candidate.task)
         if verdict is not None and self._mendable(verdict):
             candidate, verdict = self._mended(candidate, verdict, writer)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
-from selfchallenge.episode import ENGINE, HINTED, Episode, StopReason
+from selfchallenge.episode import ENGINE, HINTED, Episode
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.executor.agent import Assignment, attempt_seed
 from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.judge import JUDGED, judged
 from selfchallenge.learner import processes
 from selfchallenge.learner.means import Means
+from selfchallenge.learner.samples import fault_of_others
 from selfchallenge.learner.trackers import tracking
-from selfchallenge.manifest import ONLINE, RunSettings
+from selfchallenge.manifest import ONLINE, RunSettings, completed
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
 from selfchallenge.quality.difficulty import in_band, pass_rates
@@ -164,11 +165,11 @@ class Learning:
 
         known = {task.id: (task, verdict) for task, verdict in pairs}
         engine = self.means.engine
-        # Another engine's policy is not this one, and what the sandbox spoilt is made again.
+        # Another engine's policy is not this one, and what others spoilt is made again.
         recorded = {
             episode.key: episode
             for episode in self._episodes()
-            if episode.stop is not StopReason.SANDBOX and engine == episode.meta.get(ENGINE, "own")
+            if not fault_of_others(episode) and engine == episode.meta.get(ENGINE, "own")
         }
         executor = self.roles.attempting([task for task, _ in pairs])
 
@@ -219,7 +220,7 @@ class Learning:
 
     def _check_source(self, source: RunFiles) -> None:
         """Refuse attempts in the tokens of another model; a teacher's are put into ours."""
-        theirs = source.read_json("run.json")["settings"]
+        theirs = completed(source.read_json("run.json")["settings"])
         who = theirs["teacher_model"] or theirs["model"]
         if self.settings.algorithm != "distill" and who != self.settings.model:
             raise UsageError(

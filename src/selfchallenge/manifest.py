@@ -239,6 +239,7 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
         UsageError: the training is done, its attempts depend on the settings, or other settings
             than the learner's would change.
     """
+    settings.check()
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
     begun = completed(found["settings"])
     other = next((k for k in asked if k not in LEARNERS and asked[k] != begun[k]), "")

@@ -67,9 +67,11 @@ def run_rounds(
             fix="leave --rounds out, or --tasks-from and --learn-from",
         )
     watch, summaries = watch or Silent(), []
-    for number in range(1, rounds + 1):
+    every = [round_settings(settings, out, number, challenger) for number in range(1, rounds + 1)]
+    for asked in every:
+        asked.check()
+    for number, asked in enumerate(every, 1):
         watch.say(f"round {number} of {rounds}")
-        asked = round_settings(settings, out, number, challenger)
         folder = out / f"round-{number}"
         summaries.append(run_loop(environment, folder, asked, data=data, watch=watch, means=means))
     return summaries

@@ -9,7 +9,9 @@ from selfchallenge.challenger.candidate import Candidate, with_verifier
 from selfchallenge.challenger.revise import PaperSettings, PaperWriter
 from selfchallenge.challenger.verify import told_apart
 from selfchallenge.environments.base import Environment, tool
+from selfchallenge.environments.library import Library
 from selfchallenge.errors import ToolError
+from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.intake import Intake
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.scripted import ScriptedModel
@@ -131,6 +133,16 @@ def test_a_seed_that_is_kept_for_tests_is_no_training_task(intake):
     seed = next(str(n) for n in range(99) if not is_training_seed(str(n)))
     intake.take(candidate(seed=seed), Reviser(STRICT))
     assert "kept for tests" in reasons(intake)[0]
+
+
+@pytest.mark.parametrize("gate", ["paper", "solution", "verifier", "none"])
+def test_no_gate_lets_a_task_through_that_is_like_one_which_is_tested_on(sandbox, tmp_path, gate):
+    tested = held_out_tasks(Library)[0]
+    with RunDirectory.open(tmp_path / "run", create=True) as run:
+        intake = Intake(run, Library, sandbox, RunSettings(gate=gate))
+        written = intake.take(Candidate(candidate=0, task=tested, writer="pae"), Reviser(STRICT))
+        assert (written.task, written.failed) == (None, "unseen")
+        assert run.read("verdicts.jsonl") == run.read("tasks.jsonl", CodeAsTask) == []
 
 
 def test_what_was_written_and_not_judged_is_judged_on_resume(intake):

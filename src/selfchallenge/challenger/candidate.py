@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from selfchallenge.environments.base import Environment
+from selfchallenge.quality.decontaminate import Held
 from selfchallenge.task import CodeAsTask, Record
 
 
@@ -54,6 +55,14 @@ def redacted(candidate: Candidate, environment: type[Environment]) -> Candidate:
         return candidate
     fields = {**task.model_dump(), "instruction": told, "id": ""}
     return candidate.model_copy(update={"task": CodeAsTask.model_validate(fields)})
+
+
+def unseen(candidate: Candidate, held: Held) -> Candidate:
+    """The candidate, or one that failed when it is like a task which is tested on."""
+    if candidate.task is None or (check := held.check(candidate.task)).passed:
+        return candidate
+    failed = {"task": None, "failed": check.name, "evidence": check.evidence}
+    return candidate.model_copy(update=failed)
 
 
 def with_verifier(task: CodeAsTask, verifier: str, author: str) -> CodeAsTask:

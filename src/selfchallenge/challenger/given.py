@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfchallenge.challenger.candidate import Candidate
+from selfchallenge.challenger.candidate import Candidate, unseen
 from selfchallenge.errors import RecordError
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.runs.store import RunFiles, read_records
@@ -53,7 +53,9 @@ def given(source: Path, held: Held) -> Given:
             Candidate(candidate=number, seed=task.seed, task=task, writer="given")
             for number, task in enumerate(_tasks(source))
         ]
-    return Given([_unseen(one, held) for one in sorted(found, key=lambda one: one.candidate)])
+    ordered = sorted(found, key=lambda one: one.candidate)
+    spent = {"tokens": 0, "seconds": 0.0}  # elsewhere
+    return Given([unseen(one.model_copy(update=spent), held) for one in ordered])
 
 
 def _tasks(file: Path) -> Iterator[CodeAsTask]:
@@ -61,11 +63,3 @@ def _tasks(file: Path) -> Iterator[CodeAsTask]:
         if isinstance(record, RecordError):
             raise record
         yield record
-
-
-def _unseen(candidate: Candidate, held: Held) -> Candidate:
-    candidate = candidate.model_copy(update={"tokens": 0, "seconds": 0.0})  # spent elsewhere
-    if candidate.task is None or (check := held.check(candidate.task)).passed:
-        return candidate
-    failed = {"task": None, "failed": check.name, "evidence": check.evidence}
-    return candidate.model_copy(update=failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfchallenge.environments.base import Environment, environment_name
+from selfchallenge.evaluation.m3tooleval import COUNTS, FILE, read_questions
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.evaluation.tau_bench import SPLITS, Action, read_tasks
 from selfchallenge.quality.decontaminate import Held
@@ -11,22 +12,20 @@ TEST = "test"
 
 
 def held_of(environment: type[Environment]) -> Held:
-    """Hashes of the held-out tasks, and of tau-bench's test tasks where its data is given.
+    """Hashes of the held-out tasks, and of a benchmark's test tasks where its data is given.
 
     Raises:
         LoadError: the folder of the data holds no readable tasks.
     """
-    ours = held_out_tasks(environment)
-    domain = environment_name(environment)
-    theirs = (
-        read_tasks(environment.data, domain, TEST)
-        if environment.data is not None and TEST in SPLITS.get(domain, ())
-        else []
-    )
-    return Held.of(
-        [*(task.instruction for task in ours), *(task.instruction for task in theirs)],
-        [*(task.solution for task in ours), *(_source(task.actions) for task in theirs)],
-    )
+    ours, name, data = held_out_tasks(environment), environment_name(environment), environment.data
+    told, solved = [task.instruction for task in ours], [task.solution for task in ours]
+    if data is not None and TEST in SPLITS.get(name, ()):
+        theirs = read_tasks(data, name, TEST)
+        told += [task.instruction for task in theirs]
+        solved += [_source(task.actions) for task in theirs]
+    elif data is not None and name in COUNTS and (data / FILE).exists():
+        told += [question.instruction for question in read_questions(data, name)]
+    return Held.of(told, solved)
 
 
 def _source(actions: tuple[Action, ...]) -> str:

@@ -135,6 +135,7 @@ def _defect(sample: Sample, max_length: int) -> str:
 def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[Episode]:
     """Training episodes of reward 1: each sequence once, and of each task the first few only.
 
+    Attempts that the sandbox ended or the user spoilt are left out, whatever a judge says of them.
     The limit keeps tasks that are solved every time from drowning the ones solved once. The result
     is in the order of task and attempt, whatever the order of the input.
 
@@ -146,7 +147,7 @@ def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[E
     seen: set[object] = set()
     taken: Counter[str] = Counter()
     for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
-        if episode.phase != "train" or episode.reward != 1.0:
+        if episode.phase != "train" or episode.reward != 1.0 or fault_of_others(episode):
             continue
         told = _identity(episode)
         if told not in seen and taken[episode.task] < per_task_limit:

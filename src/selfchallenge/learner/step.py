@@ -203,7 +203,10 @@ def evaluate(
             seen = look(forward(module, packed, dtype, temperature))
             lengths = [sample.trained for _, sample in piece]
             parts = zip(*(torch.split(tensor, lengths) for tensor in seen), strict=True)
-            found |= {number: part for (number, _), part in zip(piece, parts, strict=True)}
+            found |= {
+                number: tuple(tensor.cpu() for tensor in part)  # as they travel between processes
+                for (number, _), part in zip(piece, parts, strict=True)
+            }
             return_freed_memory()
     said = {number: part for share in parallel.gathered(found) for number, part in share.items()}
     return [

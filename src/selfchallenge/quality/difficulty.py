@@ -1,8 +1,8 @@
 """The difficulty band: tasks that the executor always or never solves teach it little.
 
 Measured by the executor's own rollouts, so it is asked after them and before learning (design,
-section 4). Attempts with the solution in view, and those that the simulated user spoilt, say
-nothing about difficulty and are not counted.
+section 4). Attempts with the solution in view, and those that the sandbox ended or the simulated
+user spoilt, say nothing about difficulty and are not counted.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from selfchallenge.episode import HINTED, USER_FAULT, Episode
+from selfchallenge.episode import HINTED, USER_FAULT, Episode, StopReason
 
 
 def pass_rates(episodes: Iterable[Episode]) -> dict[str, float]:
     """Share of rewarded attempts by the id of the task, 0 to 1; see above for what counts."""
     rewards: dict[str, list[bool]] = defaultdict(list)
     for episode in episodes:
-        if not episode.meta.get(HINTED) and USER_FAULT not in episode.meta:
+        spoilt = USER_FAULT in episode.meta or episode.stop is StopReason.SANDBOX
+        if not (spoilt or episode.meta.get(HINTED)):
             rewards[episode.task].append(episode.reward == 1.0)
     return {task: sum(found) / len(found) for task, found in rewards.items()}
 

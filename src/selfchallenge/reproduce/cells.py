@@ -22,7 +22,7 @@ from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
 from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.user import ModelUser, played_by
-from selfchallenge.manifest import completed
+from selfchallenge.manifest import ONLINE, completed
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
@@ -115,9 +115,9 @@ def _run(cell: Cell, watch: Watch) -> str:
 
 
 def kept_policies(cell: Cell) -> dict[int, Path]:
-    """The policies that its training kept on the way, by the rounds they had learnt from."""
-    if cell.settings.model.startswith("scripted:"):
-        return {}  # what was trained only stands in for it
+    """The policies that an online training kept on the way, by the rounds they had learnt from."""
+    if cell.settings.algorithm not in ONLINE or cell.settings.model.startswith("scripted:"):
+        return {}  # what was trained in a script's place only stands in for it
     folders = (cell.folder / "model.steps").glob("*")
     return dict(sorted((int(folder.name), folder) for folder in folders if folder.name.isdigit()))
 

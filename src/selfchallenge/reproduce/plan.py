@@ -83,8 +83,10 @@ def plan(experiment: Experiment, scale_name: str, scale: Scale, asked: Asked) ->
     """All cells, each after those that it builds on; whole tables come seed by seed.
 
     Raises:
-        UsageError: a setting that the user changes does not exist or contradicts another.
+        UsageError: a setting that the user changes does not exist, contradicts another, or is what
+            an arm differs from the others by.
     """
+    _leave_to_the_arms(experiment, scale_name, asked.changes or {})
     cells = _Planner(experiment, scale_name, scale, asked).cells()
     return sorted(cells, key=lambda cell: cell.seed)
 
@@ -109,6 +111,37 @@ def environments_of(experiment: Experiment, scale: Scale) -> tuple[str, ...]:
 def left_out(experiment: Experiment, asked: Asked) -> list[Arm]:
     """Arms that need a file of hand-written tasks, when none was named."""
     return [arm for arm in experiment.arms if arm.needs_oracle and asked.oracle is None]
+
+
+def _leave_to_the_arms(experiment: Experiment, scale_name: str, changes: Mapping[str, Any]) -> None:
+    """Refuse changes that would make arms alike, or give them another model than the table says."""
+    asked = _leaves(changes)
+    for name in ("seed", "model"):
+        if name in asked:
+            raise UsageError(
+                f"the {name} is the experiment's",
+                where=f"--set {name}",
+                fix="use --seeds N: every arm is run with the seeds 0 to N - 1"
+                if name == "seed"
+                else "use --set names.student=MODEL",
+            )
+    for arm in experiment.arms:
+        own = _leaves(arm.settings) | _leaves(arm.at.get(scale_name, {}))
+        if clash := min(asked & own, default=""):
+            raise UsageError(
+                f"{clash} is what the arm {arm.name!r} is about",
+                where=f"--set {clash}",
+                fix="leave it as it is; models are changed by their roles, --set names.ROLE=MODEL",
+            )
+
+
+def _leaves(settings: Mapping[str, Any], before: str = "") -> set[str]:
+    """Names of single settings, dotted within their groups."""
+    found: set[str] = set()
+    for name, value in settings.items():
+        inner = _leaves(value, f"{before}{name}.") if isinstance(value, Mapping) else None
+        found |= {f"{before}{name}"} if inner is None else inner
+    return found
 
 
 @dataclass(frozen=True)
@@ -136,11 +169,7 @@ class _Planner:
         for changes in own:
             resolved = self._resolved(changes, environment, seed, needs)
             settings = overlay(settings, resolved, where=f"arm {arm.name}")
-        changes = dict(self.asked.changes or {})
-        if "seed" in changes:
-            fix = "use --seeds N: every arm is run with the seeds 0 to N - 1"
-            raise UsageError("the seeds are the experiment's", where="--set seed", fix=fix)
-        settings = overlay(settings, changes, where="--set")
+        settings = overlay(settings, self.asked.changes or {}, where="--set")
         settings = overlay(settings, {"seed": seed}, where="--seeds")
         settings.check()
         folder = self._folder(arm, environment, seed)

@@ -168,8 +168,15 @@ def _rollouts(kept: Path, cell: Cell) -> int:
 
 
 def _attempts(cell: Cell) -> int:
-    """All attempts that a cell learnt from; none where nothing was trained."""
+    """All attempts that a cell learnt from, in earlier rounds too; none where nothing was trained.
+
+    A cell of a later round is `aimed_at` the one before.
+    """
     folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
+    before = cell.settings.aimed_at
+    while before:
+        folders.append(Path(before))
+        before = RunFiles.view(before).read_json("run.json")["settings"].get("aimed_at", "")
     return sum(1 for folder in folders for _ in RunFiles(folder).scan("episodes.jsonl"))
 
 
@@ -184,6 +191,7 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
     """The mean over environments, where all are there; its interval adds theirs in quadrature."""
     shared = set.intersection(*({*row["measures"]} for row in own))
     measures = {}
+    state = next((row["state"] for row in own if row["state"] != "done"), "done")
     for name in (name for name in SCORES if name in shared):
         parts = [row["measures"][name] for row in own]
         value = fmean(part["value"] for part in parts)
@@ -192,9 +200,10 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
             for end in (0, 1)
         )
         ends = max(0.0, value - low), min(1.0, value + high)
-        seeds = [fmean(found) for found in zip(*(part["seeds"] for part in parts), strict=False)]
+        # Where a seed is missing the others stand at other places.
+        whole = zip(*(part["seeds"] for part in parts), strict=True) if state == "done" else ()
+        seeds = [fmean(found) for found in whole]
         measures[name] = _figure(value, ends, sum(part["n"] for part in parts), seeds)
-    state = next((row["state"] for row in own if row["state"] != "done"), "done")
     return {
         "arm": arm.name,
         "environment": AVERAGE,

@@ -1,15 +1,20 @@
 """Test tasks kept out: hashed phrases, hashed calls, and the split of the seeds."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfchallenge.environments.library import Library
+from selfchallenge.environments.loading import load_environment
+from selfchallenge.evaluation.m3tooleval import read_questions
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.evaluation.tested import held_of
 from selfchallenge.quality.decontaminate import TRAIN_SHARE, Held, is_training_seed, solution_keys
 from selfchallenge.task import CodeAsTask
 
+M3TOOLEVAL = Path(__file__).parents[4] / "shared/benchmarks/m3tooleval"
 TOLD = "Please cancel the order W1 because it was ordered twice by mistake last night."
 SOLUTION = "cancel('W1', reason='mistake')\nnote('twice')"
 HELD = Held.of([TOLD], [SOLUTION])
@@ -70,6 +75,15 @@ def test_held_out_tasks_of_an_environment_are_held():
     assert held_out_tasks(Library)
     for one in held_out_tasks(Library):
         assert not held.check(one.model_copy(update={"seed": None})).passed
+
+
+@pytest.mark.skipif(not M3TOOLEVAL.is_dir(), reason="the data of m3tooleval is not here")
+@pytest.mark.parametrize("name", ["calculation", "web"])
+def test_a_benchmark_s_questions_are_held_where_its_data_is_given(name):
+    world = load_environment(name, M3TOOLEVAL)
+    held = held_of(world)
+    for question in read_questions(M3TOOLEVAL, name):
+        assert not held.check(task(environment=name, instruction=question.instruction)).passed
 
 
 @pytest.mark.parametrize(

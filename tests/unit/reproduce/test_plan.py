@@ -205,6 +205,27 @@ def test_the_measured_run_comes_out_within_a_factor_of_two(tmp_path):
 
 
 def test_the_seeds_are_the_experiment_s(tmp_path):
-    with pytest.raises(UsageError, match="the seeds are the experiment's") as error:
+    with pytest.raises(UsageError, match="the seed is the experiment's") as error:
         foresee("figure3", "tiny", Asked(tmp_path, changes={"seed": 7}))
     assert "--seeds" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "what", "fix"),
+    [
+        ("table4", {"model": "x"}, "the model is the experiment's", "names.student"),
+        ("figure4", {"tasks": 40}, "tasks is what the arm", "leave it"),
+        ("table3", {"judge_model": "x"}, "judge_model is what the arm 'own attempts, PAE'", "ROLE"),
+        ("calculation", {"grpo": {"iterations": 9}}, "grpo.iterations is what the arm 'GRPO'", ""),
+    ],
+)
+def test_what_arms_differ_by_is_not_changed_for_all(tmp_path, name, changes, what, fix):
+    with pytest.raises(UsageError, match=what) as error:
+        foresee(name, "small", Asked(tmp_path, changes=changes))
+    assert fix in error.value.fix
+
+
+def test_what_no_arm_is_about_can_be_changed(tmp_path):
+    changes = {"grpo": {"clip_low": 0.1}, "batch": 9}
+    for cell in cells_of("calculation", "small", Asked(tmp_path, changes=changes)):
+        assert (cell.settings.grpo.clip_low, cell.settings.batch) == (0.1, 9)

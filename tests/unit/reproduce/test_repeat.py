@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from selfchallenge.errors import ModelError, StageError, UsageError
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
-from selfchallenge.reproduce.cells import run_cells, state_of
+from selfchallenge.reproduce.cells import kept_policies, run_cells, state_of
 from selfchallenge.reproduce.experiment import Experiment, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.repeat import repeat
-from selfchallenge.reproduce.result import rows
+from selfchallenge.reproduce.result import _attempts, rows
 from selfchallenge.reproduce.tell import result_text
 from selfchallenge.task import CodeAsTask
 
@@ -35,6 +36,12 @@ def whole(tmp_path_factory):
     """The filter ablation at its tiniest, run to the end."""
     out = tmp_path_factory.mktemp("whole") / "out"
     return out, repeat(NAME, "tiny", Asked(out), Silent())
+
+
+def played(name, **roles):
+    """A scale whose roles others play."""
+    scale = read_scale(name)
+    return scale.model_copy(update={"names": {**scale.names, **roles}})
 
 
 def by_arm(found):
@@ -112,7 +119,8 @@ def test_a_stopped_experiment_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_an_empty_stage_is_a_result_and_the_others_go_on(tmp_path):
     # Nobody's silence is rewarded: PAE has nothing to learn from, the other arms have.
-    asked = Asked(tmp_path, changes={"judge_model": "scripted:silent", "tasks": 1, "rollouts": 2})
+    silent = {"names": {"judge": "scripted:silent"}}
+    asked = Asked(tmp_path, changes={**silent, "tasks": 1, "rollouts": 2})
     found = by_arm(repeat(NAME, "tiny", asked, Silent()))
     assert found["PAE"]["state"].startswith("failed: none of the")
     assert found["PAE"]["measures"] == {}
@@ -144,10 +152,13 @@ def test_a_benchmark_s_data_must_be_there(tmp_path):
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks' data is not here")
 @pytest.mark.parametrize(("environment", "tasks"), [("calculation", 48), ("airline", 30)])
 def test_with_the_benchmarks_data_they_are_what_is_tested_on(tmp_path, environment, tasks):
-    changes = {"model": "scripted:oracle", "challenger_model": "scripted:challenger", "trials": 1}
-    asked = Asked(tmp_path, seeds=1, changes=changes, data=BENCHMARKS)
+    asked = Asked(tmp_path, seeds=1, changes={"trials": 1}, data=BENCHMARKS)
     experiment, scale = read_experiment("table1"), read_scale("small")
-    cells = plan(experiment, "small", scale, asked)
+    scripts = {"model": "scripted:oracle", "challenger_model": "scripted:challenger"}
+    cells = [
+        replace(cell, settings=replace(cell.settings, **scripts))
+        for cell in plan(experiment, "small", scale, asked)
+    ]
     chosen = [c for c in cells if (c.arm, c.environment) == ("zero-shot", environment)]
     run_cells(chosen, Silent())
     (found,) = [
@@ -180,11 +191,12 @@ def test_a_gate_that_lets_nothing_through_has_a_yield_of_nothing(tmp_path, monke
 def test_the_policies_that_were_kept_are_points_of_a_curve(tmp_path):
     save_tiny(tmp_path / "model", max_position_embeddings=8192)
     changes = {
-        "model": str(tmp_path / "model"), "challenger_model": "scripted:challenger",
+        "challenger_model": "scripted:challenger",
         "agent": {"max_tokens": 8, "max_steps": 1},
         "ppo": {"iterations": 3, "keep": 1, "tasks": 2, "group": 2, "max_length": 8192},
     }  # fmt: skip
-    experiment, scale = read_experiment("figure3"), read_scale("tiny")
+    experiment = read_experiment("figure3")
+    scale = played("tiny", student=str(tmp_path / "model"))
     asked = Asked(tmp_path / "out", changes=changes)
     cells = plan(experiment, "tiny", scale, asked)
     chosen = [cell for cell in cells if cell.arm in ("own attempts", "zero-shot", "PPO")]
@@ -200,6 +212,29 @@ def test_the_policies_that_were_kept_are_points_of_a_curve(tmp_path):
     drawn = draw(experiment, "tiny", list(found.values()))
     assert "rollouts, up to 12" in drawn
     run_cells(chosen, Silent())
+
+
+def test_what_an_offline_training_kept_is_no_point_of_a_curve(tmp_path):
+    save_tiny(tmp_path / "model", max_position_embeddings=8192)
+    changes = {"agent": {"max_tokens": 8, "max_steps": 1}, "rft": {"keep": 1, "max_length": 8192}}
+    experiment, scale = read_experiment("figure3"), read_scale("tiny")
+    cells = plan(experiment, "tiny", scale, Asked(tmp_path / "out", changes=changes))
+    (rft,) = (cell for cell in cells if cell.arm == "RFT")
+    (rft.folder / "model.steps" / "1").mkdir(parents=True)
+    trained = replace(rft, settings=replace(rft.settings, model=str(tmp_path / "model")))
+    assert kept_policies(trained) == {}
+
+
+def test_attempts_of_earlier_rounds_count_as_learnt_from(tmp_path):
+    scale, asked = read_scale("tiny"), Asked(tmp_path)
+    cells = plan(read_experiment("calculation"), "tiny", scale, asked)
+    first, second = (c for c in cells if c.arm in ("first round", "RFT, two rounds"))
+    for cell, made in ((first, 3), (second, 2)):
+        cell.folder.mkdir(parents=True)
+        settings = {"aimed_at": cell.settings.aimed_at}
+        (cell.folder / "run.json").write_text(json.dumps({"format": 1, "settings": settings}))
+        (cell.folder / "episodes.jsonl").write_text("{}\n" * made)
+    assert (_attempts(first), _attempts(second)) == (3, 5)
 
 
 def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
