@@ -139,7 +139,7 @@ class Learning:
                 tasks,
                 self._maker(pairs, tick),
                 directory,
-                self._seeded(algorithm),
+                self._seeded(),
                 temperature=self.settings.temperature,
                 band=(quality.hardest, quality.easiest),
                 progress=progress,
@@ -147,13 +147,13 @@ class Learning:
         episodes = self._learnt_from()
         if algorithm == "distill":  # how often a teacher succeeds is no measure of the student
             taught = teaching.in_tokens_of(model.tokenizer, episodes)
-            own = self._seeded("rft")
+            own = self._seeded()
             return rft.train_distill(model, taught, directory, own, progress, engine=engine)
         episodes = self._within_band(episodes)
         if algorithm == "dpo":
-            own = self._seeded("dpo")
+            own = self._seeded()
             return dpo.train_dpo(model, episodes, directory, own, progress, engine=engine)
-        own = self._seeded("rft")
+        own = self._seeded()
         return rft.train_rft(model, episodes, directory, own, progress, engine=engine)
 
     def _maker(self, pairs: Pairs, tick: Tick) -> Callable[[Sequence[Draw]], list[list[Episode]]]:
@@ -229,9 +229,9 @@ class Learning:
                 fix="give runs of the same --model, or use --algorithm distill",
             )
 
-    def _seeded(self, group: str) -> Any:
-        """An algorithm's settings, with the seed of the run in theirs."""
-        own = getattr(self.settings, group)
+    def _seeded(self) -> Any:
+        """The algorithm's settings, with the seed of the run in theirs."""
+        own = getattr(self.settings, self.settings.learner)
         return dataclasses.replace(own, seed=own.seed + self.settings.seed)
 
     def _tasks(self) -> Pairs:

@@ -126,6 +126,11 @@ class RunSettings:
         """The model that judges."""
         return self.judge_model or self.challenger_model or self.model
 
+    @property
+    def learner(self) -> str:
+        """The settings that the algorithm learns by: its own, those of `rft` in distillation."""
+        return "rft" if self.algorithm == "distill" else self.algorithm
+
     def check(self) -> None:
         """Refuse settings that contradict each other.
 

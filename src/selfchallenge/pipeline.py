@@ -90,7 +90,7 @@ def open_loop(
     """The loop of a run directory, new or resumed; its processes and lock end with the block."""
     settings.check()
     means = means or Means()
-    means.check(settings.algorithm)
+    means.check(settings.algorithm, getattr(settings, settings.learner))
     world, watch = load_environment(environment, data), watch or Silent()
     look_up_models(settings, out)
     look_up_sources(settings, out)

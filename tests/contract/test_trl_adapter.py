@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,7 +16,7 @@ from selfchallenge.learner.dpo import train_dpo
 from selfchallenge.learner.grpo import train_grpo
 from selfchallenge.learner.means import Means
 from selfchallenge.learner.rft import train_rft
-from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
+from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
 
@@ -361,12 +362,16 @@ def test_a_tokenizer_that_is_none_of_transformers_is_refused(tmp_path):
 
 def test_what_trl_cannot_do_is_said_before_anything_runs(monkeypatch):
     with pytest.raises(UsageError, match="no PPO"):
-        Means(engine="trl").check("ppo")
+        Means(engine="trl").check("ppo", PpoSettings())
+    with pytest.raises(UsageError, match="no policies of earlier steps"):
+        Means(engine="trl").check("rft", replace(RFT, keep=2))
+    with pytest.raises(UsageError, match="by its name"):
+        Means(engine="trl").check("grpo", replace(GRPO, rank=0))
     with pytest.raises(UsageError, match="no such engine"):
-        Means(engine="verl").check("rft")
+        Means(engine="verl").check("rft", RFT)
     monkeypatch.setattr("selfchallenge.learner.means.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as error:
-        Means(engine="trl").check("rft")
+        Means(engine="trl").check("rft", RFT)
     assert error.value.fix == 'pip install "selfchallenge[train]"'
 
 

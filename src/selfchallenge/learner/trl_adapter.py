@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from selfchallenge.errors import UsageError
 from selfchallenge.learner import processes
 from selfchallenge.learner.dpo import Preference
 from selfchallenge.learner.grpo import Grpo
@@ -220,12 +219,6 @@ class GroupRelative(TrlTraining):
         """A trainer that asks us for attempts; its prompts are no more than their number."""
         processes.require_plain("attempts by the model that is trained")
         own = self.settings
-        if own.kl and not own.rank:
-            raise UsageError(
-                "TRL loads the model to be diverged from by its name, and this one is in memory",
-                where="--engine trl",
-                fix="train adapters (grpo.rank above 0), set grpo.kl = 0, or use --engine own",
-            )
         prompts = [{"prompt": str(number)} for number in range(own.iterations * own.tasks)]
         return trl.GRPOTrainer(
             self.model.module,

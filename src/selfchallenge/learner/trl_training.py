@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import publish
+from selfchallenge.learner.means import check_trl
 from selfchallenge.learner.step import MILDER
 from selfchallenge.learner.training import Progress, StepRecord, Training, TrainingReport
 from selfchallenge.task import content_hash
@@ -94,12 +95,7 @@ class TrlTraining(Training):
     def arguments(self) -> dict[str, Any]:
         """What all of TRL's configurations are told."""
         settings = self.settings
-        if settings.keep:
-            raise UsageError(
-                "TRL's trainers keep no policies of earlier steps",
-                where="--engine trl",
-                fix="set keep to 0, or use --engine own",
-            )
+        check_trl(settings)
         share = self._share()
         return {
             "output_dir": str(self.work),
@@ -175,7 +171,7 @@ class TrlTraining(Training):
             report = self._report(
                 sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
             )
-            self._keep(trainer, report)
+            self._publish(trainer, report)
             shutil.rmtree(self.state_file.parent, ignore_errors=True)
         finally:
             module.config.use_cache = cached
@@ -201,7 +197,7 @@ class TrlTraining(Training):
         numbered = {int(file.parent.name.rpartition("-")[2]): file.parent for file in found}
         return numbered[max(numbered)] if numbered else None
 
-    def _keep(self, trainer: Any, report: TrainingReport) -> None:
+    def _publish(self, trainer: Any, report: TrainingReport) -> None:
         """Publish the model; where weights are sharded all processes put them together."""
         adapted = trainer.accelerator.unwrap_model(trainer.model)
         if self.settings.rank:

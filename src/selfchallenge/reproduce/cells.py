@@ -1,8 +1,8 @@
 """Runs cells: what is finished is not repeated, and a cell that was stopped goes on where it was.
 
-A stage that ends without what the next one needs (no task accepted, no success to learn from) is a
-result like any other: it is written down, the cells that build on it are left out, and the others
-go on.
+A stage that cannot do its work (no task accepted, no success to learn from, a training that
+diverged) is a result like any other: it is written down, the cells that build on it are left out,
+and the others go on.
 """
 
 from __future__ import annotations
@@ -68,19 +68,23 @@ def run_cells(
 
     Raises:
         UsageError: a cell was run with other settings.
-        SelfChallengeError: anything else than a stage that comes out empty; what was done is kept.
+        SelfChallengeError: anything else than a stage that cannot do its work (`StageError`);
+            what was done is kept.
     """
     for cell in cells:
         _check_data(cell)
         state_of(cell)
     for number, cell in enumerate(cells, 1):
-        if state_of(cell)[0] in ("done", "failed"):
+        ended = RunFiles(cell.folder).read_json(NOTE)
+        if ended and not ended.get("left_out"):
             continue
         watch.say(f"cell {number} of {len(cells)}: {cell.name}")
-        failed = _without(cell) or _run(cell, watch)
+        missing = _without(cell)
+        failed = missing or _run(cell, watch)
         if failed:
             watch.say(f"failed: {failed}")
-        note = {"asked": _asked(cell), "failed": failed}
+        # What it builds on may be there the next time.
+        note = {"asked": _asked(cell), "failed": failed, "left_out": bool(missing)}
         cell.folder.mkdir(parents=True, exist_ok=True)
         replace_file(cell.folder / NOTE, f"{json.dumps(note, indent=1)}\n".encode())
         after_each()

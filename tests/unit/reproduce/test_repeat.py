@@ -134,6 +134,17 @@ def test_what_builds_on_a_failure_is_left_out_and_says_so(tmp_path):
     found = by_arm(repeat(NAME, "tiny", asked, Silent()))
     assert "builds on own-attempts-sca" in found["SCA"]["state"]
     assert found["zero-shot"]["state"] == "done"
+    # Once the cell that failed is tried again and ends well, those that build on it are run.
+    for note in tmp_path.glob("cells/*/own-attempts-sca/*/cell.json"):
+        told = json.loads(note.read_text())
+        note.write_text(json.dumps(told | {"failed": ""}))
+    cells = plan(read_experiment(NAME), "tiny", read_scale("tiny"), asked)
+    tried = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "_run", lambda cell, _: tried.append(cell.arm) or "")
+        run_cells(cells, Silent())
+    assert "SCA" in tried
+    assert "own attempts, SCA" not in tried
 
 
 def test_the_paper_s_scale_asks_for_the_benchmarks(tmp_path):
