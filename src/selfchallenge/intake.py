@@ -16,12 +16,12 @@ from selfchallenge.challenger.candidate import Candidate, redacted, unseen
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import SessionError
 from selfchallenge.evaluation.tested import held_of
-from selfchallenge.manifest import RunSettings
+from selfchallenge.manifest import RunSettings, rounds_before
 from selfchallenge.quality.blind import Blind
 from selfchallenge.quality.decontaminate import Held
 from selfchallenge.quality.duplicates import Seen
 from selfchallenge.quality.gate import check
-from selfchallenge.runs.store import RunDirectory, RunFiles
+from selfchallenge.runs.store import RunDirectory
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import Check, CodeAsTask, Verdict
 
@@ -126,8 +126,8 @@ class Intake:
         verdicts = [line["verdict"] for line in self.run.read("verdicts.jsonl")]
         sure = {verdict["id"] for verdict in verdicts if verdict["accepted"]}
         seen = Seen()
-        if self.settings.aimed_at:
-            for task in RunFiles.view(self.settings.aimed_at).read("tasks.jsonl", CodeAsTask):
+        for run in rounds_before(self.settings.aimed_at):
+            for task in run.read("tasks.jsonl", CodeAsTask):
                 seen.add(task)
         for task in self.run.read("tasks.jsonl", CodeAsTask):
             if task.id in sure:

@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSetting
 from selfchallenge.quality.gate import Gate
 from selfchallenge.quality.settings import GateSettings
 from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
-from selfchallenge.runs.store import FORMAT, RunDirectory
+from selfchallenge.runs.store import FORMAT, RunDirectory, RunFiles
 from selfchallenge.sandbox.isolation import LEVELS
 
 ONLINE = ("grpo", "ppo")
@@ -262,6 +263,14 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             fix="begin a new run; before an offline training rft.* and dpo.* can be changed",
         )
     run.write_json("run.json", found | {"settings": asked})
+
+
+def rounds_before(aimed_at: str) -> Iterator[RunFiles]:
+    """The run that a later round is aimed at, and those of the rounds before that."""
+    while aimed_at:
+        run = RunFiles.view(aimed_at)
+        yield run
+        aimed_at = completed(run.read_json("run.json")["settings"])["aimed_at"]
 
 
 def completed(settings: dict[str, Any]) -> dict[str, Any]:

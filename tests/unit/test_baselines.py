@@ -181,6 +181,15 @@ def test_a_source_that_is_not_there_is_said_before_anything_is_written(tmp_path,
     assert not (tmp_path / "x").exists()
 
 
+def test_a_source_without_attempts_is_said_before_anything_is_written(tmp_path):
+    with open_loop("library", tmp_path / "source", settings()) as loop:
+        loop.challenge()
+    with pytest.raises(UsageError, match="nothing to learn from it") as error:
+        run_loop("library", tmp_path / "x", settings(learn_from=(str(tmp_path / "source"),)))
+    assert error.value.where == str(tmp_path / "source")
+    assert not (tmp_path / "x").exists()
+
+
 def test_tasks_and_attempts_of_others_exclude_each_other(source, tmp_path):
     asked = settings(tasks_from=str(source), learn_from=(str(source),))
     with pytest.raises(UsageError, match="their own tasks"):

@@ -120,7 +120,11 @@ def test_an_online_training_that_was_killed_repeats_no_attempt(tmp_path):
     assert len({(e["task"], e["attempt"]) for e in episodes}) == len(episodes)
 
 
-@pytest.mark.parametrize("spoilt", [{"stop": "sandbox"}, {"meta": {"engine": "trl"}}])
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"stop": "sandbox"}, {"meta": {"engine": "trl"}}, {"meta": {"user_fault": "left"}}],
+    ids=["sandbox", "engine", "user"],
+)
 def test_attempts_that_are_not_of_this_policy_are_made_again(tmp_path, spoilt):
     asked = settings(algorithm="ppo", model="scripted:half", ppo={"iterations": 1})
     with open_loop("library", tmp_path, asked) as loop:

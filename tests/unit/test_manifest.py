@@ -92,6 +92,9 @@ def test_a_setting_that_a_run_did_not_know_yet_has_its_default(begin, tmp_path):
     with RunDirectory.open(tmp_path / "elsewhere", create=True) as other:
         other.write_json("run.json", manifest)
         amend(other, RunSettings(ppo=PpoSettings(group=6), rft=RftSettings(epochs=5)))
+        with pytest.raises(UsageError, match="only-success"):
+            amend(other, RunSettings(ppo=PpoSettings(group=6), rft=RftSettings(only_success=True)))
+        assert not other.read_json("run.json")["settings"]["rft"]["only_success"]
     with pytest.raises(UsageError, match="aimed_at = '', not 'x'"):
         begin(world, ppo=PpoSettings(group=6), aimed_at="x")
 

@@ -64,6 +64,19 @@ def test_what_is_mastered_counts_as_covered(tmp_path):
         intake = Intake(loop.run, loop.environment, loop.sandbox, after)
         for task in run.read("tasks.jsonl", CodeAsTask):
             assert not intake._seen.check(task).passed
+    third = settings(aimed_at=str(tmp_path / "two"), seed=2)
+    with open_loop("library", tmp_path / "three", third) as loop:
+        intake = Intake(loop.run, loop.environment, loop.sandbox, third)
+        for task in run.read("tasks.jsonl", CodeAsTask):  # of two rounds before
+            assert not intake._seen.check(task).passed
+
+
+def test_what_a_later_round_would_refuse_is_said_before_the_first(tmp_path):
+    asked = settings(writer="pae", algorithm="grpo", challenger_model="scripted:challenger")
+    asked = overlay(asked, {"gate": "none", "judge_model": "", "model": "default"})
+    with pytest.raises(UsageError):
+        run_rounds("library", tmp_path, asked, 2, "latest")
+    assert not any(tmp_path.iterdir())
 
 
 def episode(task, attempt, reward, **meta):
@@ -84,6 +97,8 @@ def episode(task, attempt, reward, **meta):
 def test_pass_rates_leave_hinted_attempts_out():
     episodes = [episode("a", 0, 1.0), episode("a", 1, 0.0), episode("a", 2, 1.0, hinted=True)]
     assert pass_rates(episodes) == {"a": 0.5}
+    broken = episode("a", 3, 0.0).model_copy(update={"stop": StopReason.SANDBOX})
+    assert pass_rates([*episodes, broken]) == {"a": 0.5}
 
 
 def test_tasks_outside_the_band_are_not_learnt_from(tmp_path):

@@ -26,7 +26,7 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            metavar="EXPERIMENT", help="table1 to table5, figure3 to figure7, calculation."
+            metavar="EXPERIMENT", help="table1 to table5, figure3 to figure7, calculation, retail."
         ),
     ],
     *,

@@ -142,6 +142,8 @@ class Grpo(Online):
             settings.clip_low,
             settings.clip_high,
         )
+        if not settings.kl:
+            return (per_token * weights).sum(), {}
         divergence = kl_k3(said.logprobs, joined(piece, "reference"))
         loss = ((per_token + settings.kl * divergence) * weights).sum()
         return loss, {"kl": float((divergence * weights).sum().detach())}

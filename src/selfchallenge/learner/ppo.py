@@ -122,8 +122,9 @@ class Ppo(Online):
             joined(piece, "returns"),
             settings.clip_value,
         )
-        divergence = kl_k1(said.logprobs, joined(piece, "reference"))
-        figures = {"value": joined(piece, "values"), "value_loss": value, "kl": divergence}
+        figures = {"value": joined(piece, "values"), "value_loss": value}
+        if settings.kl:
+            figures["kl"] = kl_k1(said.logprobs, joined(piece, "reference"))
         loss = ((policy + settings.value * value) * weights).sum()
         return loss, {n: float((f * weights).sum().detach()) for n, f in figures.items()}
 

@@ -96,17 +96,18 @@ class _Count:
     def roll_out(self) -> list[Work]:
         if self.settings.algorithm in ONLINE:
             return []
-        return self._attempts(_attempts(self.settings))
+        return self._attempts(self._made(self.settings))
 
     def train(self) -> list[Work]:
         s = self.settings
         if s.algorithm in ONLINE:
             own = getattr(s, s.algorithm)
             made = own.most_groups * own.group
-            each = self._length()
+            # Groups that came out alike are attempted and no more.
+            learnt = own.iterations * own.tasks * own.group * self._length()
             views = 2 if own.kl else 1  # the policy's before the update, and the untrained model's
-            compared = Work(self._size(s.model), read=made * each * views)
-            trained = Work(self._size(s.model), trained=made * each * own.updates)
+            compared = Work(self._size(s.model), read=learnt * views)
+            trained = Work(self._size(s.model), trained=learnt * own.updates)
             return [*self._attempts(made), compared, trained]
         sources = [self.known[folder] for folder in s.learn_from] or [s]
         samples = sum(self._samples(source) for source in sources)
@@ -120,12 +121,15 @@ class _Count:
         return self._sampled(tests * self.settings.trials, self.settings.model)
 
     def after(self) -> list[Work]:
-        return self.before()
+        s = self.settings
+        online = getattr(s, s.algorithm) if s.algorithm in ONLINE else None
+        points = online.iterations // online.keep if online and online.keep else 0
+        return self.before() * (1 + points)
 
     def _samples(self, source: RunSettings) -> float:
         """Sequences that the training takes from the attempts of a run."""
         s, solved = self.settings, self.scale.basis.solved
-        made = _attempts(source)
+        made = self._made(source)
         if s.algorithm == "distill":
             return made * (solved if s.rft.only_success else 1)
         if s.algorithm == "dpo":
@@ -146,6 +150,11 @@ class _Count:
         size = self._size(model)
         return [Work(size, number * basis.attempt_read, number * basis.attempt_written)]
 
+    def _made(self, settings: RunSettings) -> float:
+        """Attempts that a run makes beforehand; those that see the solution at unsolved tasks."""
+        unsolved = (1 - self.scale.basis.solved) ** settings.rollouts
+        return settings.tasks * (settings.rollouts + settings.hinted * unsolved)
+
     def _length(self) -> int:
         return self.scale.basis.attempt_read + self.scale.basis.attempt_written
 
@@ -154,7 +163,3 @@ class _Count:
         teachers = {self.scale.names["teacher"], self.scale.names["teaching_writer"]}
         basis = self.scale.basis
         return basis.teacher if model in teachers else basis.student
-
-
-def _attempts(settings: RunSettings) -> int:
-    return settings.tasks * settings.rollouts

@@ -219,11 +219,17 @@ class _Planner:
         return self.asked.out.absolute() / "cells" / environment / slug / f"seed-{seed}"
 
 
-def check_oracle(asked: Asked) -> None:
-    """Make sure that the file of hand-written tasks is there.
+def check_asked(experiment: Experiment, asked: Asked) -> None:
+    """Make sure that what is asked for has its use, and that the hand-written tasks are there.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it has none, or they are not.
     """
+    if asked.user_model and asked.data is None:
+        fix = "give --data DIR, or leave --user-model out: held-out tasks are put directly"
+        raise UsageError("there is no benchmark's user to play", where="--user-model", fix=fix)
     if asked.oracle is not None and not asked.oracle.is_file():
         raise UsageError("no such file", where=str(asked.oracle), fix="give a file of tasks")
+    if asked.oracle is not None and not any(arm.needs_oracle for arm in experiment.arms):
+        fix = "leave it out; figure6 compares with hand-written tasks"
+        raise UsageError("no arm learns from these tasks", where="--oracle-tasks", fix=fix)

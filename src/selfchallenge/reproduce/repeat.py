@@ -17,7 +17,7 @@ from selfchallenge.learner import processes
 from selfchallenge.progress import Watch
 from selfchallenge.reproduce.cells import run_cells
 from selfchallenge.reproduce.experiment import Scale, read_experiment, read_scale
-from selfchallenge.reproduce.plan import Asked, check_oracle, plan
+from selfchallenge.reproduce.plan import Asked, check_asked, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.result import rows
 from selfchallenge.reproduce.tell import conditions, plan_of, result_text
@@ -32,7 +32,7 @@ def foresee(name: str, scale_name: str, asked: Asked) -> dict[str, Any]:
     """
     experiment = read_experiment(name)
     scale, asked = _cast(read_scale(scale_name), asked)
-    check_oracle(asked)
+    check_asked(experiment, asked)
     cells = plan(experiment, scale_name, scale, asked)
     return plan_of(experiment, scale, asked, cells)
 
@@ -48,7 +48,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
     processes.require_one("an experiment")
     experiment = read_experiment(name)
     scale, asked = _cast(read_scale(scale_name), asked)
-    check_oracle(asked)
+    check_asked(experiment, asked)
     if scale.benchmarks and asked.data is None:
         raise UsageError(
             "the paper's setting is tested on the benchmarks, whose data has to be named",

@@ -25,6 +25,7 @@ from selfchallenge.evaluation.metrics import (
     proportion_interval,
     wilson,
 )
+from selfchallenge.manifest import rounds_before
 from selfchallenge.reproduce.cells import kept_policies, point_of, state_of
 from selfchallenge.reproduce.experiment import Arm, Experiment, Scale
 from selfchallenge.reproduce.plan import Asked, Cell, environments_of, left_out
@@ -173,11 +174,8 @@ def _attempts(cell: Cell) -> int:
     A cell of a later round is `aimed_at` the one before.
     """
     folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
-    before = cell.settings.aimed_at
-    while before:
-        folders.append(Path(before))
-        before = RunFiles.view(before).read_json("run.json")["settings"].get("aimed_at", "")
-    return sum(1 for folder in folders for _ in RunFiles(folder).scan("episodes.jsonl"))
+    runs = [*map(RunFiles, folders), *rounds_before(cell.settings.aimed_at)]
+    return sum(1 for run in runs for _ in run.scan("episodes.jsonl"))
 
 
 def _point(seeds: Sequence[Outcomes], k: int) -> dict[str, Any]:

@@ -271,8 +271,11 @@ def test_a_teacher_that_never_succeeds_still_teaches_unless_only_success_is_aske
 
 def test_attempts_that_the_sandbox_ended_teach_nothing(tmp_path):
     broken = make_episode("a", 0).model_copy(update={"stop": StopReason.SANDBOX})
-    report = train_distill(TinyModel(), [broken, make_episode("a", 1)], tmp_path / "m", SETTINGS)
+    episodes = [broken, make_episode("a", 1)]
+    report = train_distill(TinyModel(), episodes, tmp_path / "m", SETTINGS)
     assert report.samples == 1
+    liked = [one.model_copy(update={"reward": 1.0}) for one in episodes]  # by a judge
+    assert train_rft(TinyModel(), liked, tmp_path / "rft", SETTINGS).samples == 1
 
 
 @pytest.mark.parametrize("train", [train_rft, train_distill])

@@ -1,6 +1,7 @@
 """The declarative files, the cells they become, and what cells are expected to cost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,24 @@ def test_what_arms_differ_by_is_not_changed_for_all(tmp_path, name, changes, wha
     with pytest.raises(UsageError, match=what) as error:
         foresee(name, "small", Asked(tmp_path, changes=changes))
     assert fix in error.value.fix
+
+
+def test_flags_without_a_use_are_refused(tmp_path, oracle):
+    with pytest.raises(UsageError, match="no arm learns"):
+        foresee("table1", "tiny", Asked(tmp_path, oracle=oracle))
+    with pytest.raises(UsageError, match="no benchmark's user"):
+        foresee("table1", "tiny", Asked(tmp_path, user_model="openai:x@http://localhost"))
+
+
+def test_attempts_that_see_the_solution_and_kept_policies_are_counted(tmp_path):
+    cells = cells_of("calculation", "small", Asked(tmp_path, seeds=1))
+    scale = read_scale("small")
+    sampled = {c.arm: estimate(work_of(c, cells, scale), scale.basis).written for c in cells}
+    plain = next(c for c in cells if c.arm == "own attempts, hints")
+    without = replace(plain, settings=replace(plain.settings, hinted=0))
+    less = estimate(work_of(without, cells, scale), scale.basis).written
+    assert less < sampled["own attempts, hints"] < 2 * less
+    assert sampled["GRPO"] > sampled["own attempts, no filter"] + 4 * 110 * 100
 
 
 def test_what_no_arm_is_about_can_be_changed(tmp_path):
