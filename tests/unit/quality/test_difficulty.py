@@ -1,11 +1,13 @@
 """The difficulty band, from the executor's own attempts."""
 
-from selfchallenge.episode import HINTED, USER_FAULT, Episode
+from selfchallenge.episode import HINTED, USER_FAULT, Episode, StopReason
 from selfchallenge.quality.difficulty import in_band, pass_rates
 
 
-def attempt(task: str, number: int, reward: float, **meta: object) -> Episode:
-    return Episode.model_construct(task=task, attempt=number, reward=reward, meta=meta)
+def attempt(
+    task: str, number: int, reward: float, stop: StopReason = StopReason.ANSWER, **meta: object
+) -> Episode:
+    return Episode.model_construct(task=task, attempt=number, reward=reward, stop=stop, meta=meta)
 
 
 EPISODES = [
@@ -16,10 +18,11 @@ EPISODES = [
     attempt("hard", 0, 0.0),
     attempt("hard", 1, 1.0, **{HINTED: True}),
     attempt("easy", 2, 0.0, **{USER_FAULT: "left without a word"}),
+    attempt("easy", 3, 0.0, StopReason.SANDBOX),
 ]
 
 
-def test_attempts_that_were_hinted_or_that_the_user_spoilt_do_not_count():
+def test_attempts_that_were_hinted_or_that_others_spoilt_do_not_count():
     assert pass_rates(EPISODES) == {"easy": 1.0, "middle": 0.5, "hard": 0.0}
 
 
