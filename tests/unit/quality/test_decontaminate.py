@@ -56,6 +56,12 @@ def test_nothing_can_be_read_back():
     assert "W1" not in repr(HELD)
 
 
+@pytest.mark.parametrize("nothing", ["  \n", "# wait\n"])
+def test_having_nothing_to_do_is_like_no_test_task(nothing):
+    held = Held.of([TOLD], [SOLUTION, ""])
+    assert held.check(task(solution=nothing)).passed
+
+
 def test_one_call_alone_tells_nothing():
     assert len(solution_keys("answer = price('W7')")) == 1
 
