@@ -116,15 +116,13 @@ def left_out(experiment: Experiment, asked: Asked) -> list[Arm]:
 def _leave_to_the_arms(experiment: Experiment, scale_name: str, changes: Mapping[str, Any]) -> None:
     """Refuse changes that would make arms alike, or give them another model than the table says."""
     asked = _leaves(changes)
-    for name in ("seed", "model"):
-        if name in asked:
-            raise UsageError(
-                f"the {name} is the experiment's",
-                where=f"--set {name}",
-                fix="use --seeds N: every arm is run with the seeds 0 to N - 1"
-                if name == "seed"
-                else "use --set names.student=MODEL",
-            )
+    instead = {
+        "seed": "use --seeds N: every arm is run with the seeds 0 to N - 1",
+        "model": "use --set names.student=MODEL",
+    }
+    for name in sorted(asked & instead.keys()):
+        what = f"the {name} is the experiment's"
+        raise UsageError(what, where=f"--set {name}", fix=instead[name])
     for arm in experiment.arms:
         own = _leaves(arm.settings) | _leaves(arm.at.get(scale_name, {}))
         if clash := min(asked & own, default=""):
