@@ -40,6 +40,10 @@ def reproduce(
     seeds: Annotated[
         int, typer.Option(min=0, help="Trainings of each arm; 0: as the scale says.")
     ] = 0,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME", help="Run this arm and its sources; again: more."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -64,7 +68,7 @@ def reproduce(
 
     folder = out or Path("runs", f"{experiment}-{scale.value}")
     changes = assignments(assign or [])
-    asked = Asked(folder, seeds, oracle_tasks, changes, data, user_model)
+    asked = Asked(folder, seeds, oracle_tasks, changes, data, user_model, tuple(arms or ()))
     if dry_run:
         foreseen = foresee(experiment, scale.value, asked)
         print(json.dumps(foreseen) if as_json else plan_text(foreseen))

@@ -7,7 +7,7 @@ A cell is an ordinary run directory below `OUT/cells`. Cells share what they can
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Asked:
         changes: settings of every run, over all others.
         data: folder with the benchmarks' data, a folder each; None: test on our held-out tasks.
         user_model: who tells tau-bench's tasks; empty: a script.
+        arms: names of the arms that are run now, with those that they build on; none: all.
     """
 
     out: Path
@@ -77,6 +78,7 @@ class Asked:
     changes: Mapping[str, Any] | None = None
     data: Path | None = None
     user_model: str = ""
+    arms: tuple[str, ...] = ()
 
 
 def plan(experiment: Experiment, scale_name: str, scale: Scale, asked: Asked) -> list[Cell]:
@@ -89,6 +91,15 @@ def plan(experiment: Experiment, scale_name: str, scale: Scale, asked: Asked) ->
     _leave_to_the_arms(experiment, scale_name, asked.changes or {})
     cells = _Planner(experiment, scale_name, scale, asked).cells()
     return sorted(cells, key=lambda cell: cell.seed)
+
+
+def chosen(cells: Sequence[Cell], arms: Sequence[str]) -> list[Cell]:
+    """The cells of some arms and those that they build on; all of them when no arm is named."""
+    wanted: set[Path] = set()
+    for cell in reversed(cells):
+        if not arms or cell.arm in arms or cell.folder in wanted:
+            wanted |= {cell.folder, *cell.needs}
+    return [cell for cell in cells if cell.folder in wanted]
 
 
 def benchmark_of(environment: str) -> str:
@@ -223,6 +234,10 @@ def check_asked(experiment: Experiment, asked: Asked) -> None:
     Raises:
         UsageError: it has none, or they are not.
     """
+    known = [arm.name for arm in experiment.arms]
+    if unknown := [name for name in asked.arms if name not in known]:
+        fix = f"use one of {', '.join(map(repr, known))}"
+        raise UsageError(f"there is no arm {unknown[0]!r}", where="--arm", fix=fix)
     if asked.user_model and asked.data is None:
         fix = "give --data DIR, or leave --user-model out: held-out tasks are put directly"
         raise UsageError("there is no benchmark's user to play", where="--user-model", fix=fix)

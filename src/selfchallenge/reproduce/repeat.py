@@ -17,7 +17,7 @@ from selfchallenge.learner import processes
 from selfchallenge.progress import Watch
 from selfchallenge.reproduce.cells import run_cells
 from selfchallenge.reproduce.experiment import Scale, read_experiment, read_scale
-from selfchallenge.reproduce.plan import Asked, check_asked, plan
+from selfchallenge.reproduce.plan import Asked, check_asked, chosen, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.result import rows
 from selfchallenge.reproduce.tell import conditions, plan_of, result_text
@@ -34,7 +34,7 @@ def foresee(name: str, scale_name: str, asked: Asked) -> dict[str, Any]:
     scale, asked = _cast(read_scale(scale_name), asked)
     check_asked(experiment, asked)
     cells = plan(experiment, scale_name, scale, asked)
-    return plan_of(experiment, scale, asked, cells)
+    return plan_of(experiment, scale, asked, chosen(cells, asked.arms))
 
 
 def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
             _write(asked.out / f"{name}.svg", figure)
         return found
 
-    run_cells(cells, watch, written)
+    run_cells(chosen(cells, asked.arms), watch, written)
     return written()
 
 

@@ -13,7 +13,7 @@ from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.reproduce.estimate import Work, estimate, work_of
 from selfchallenge.reproduce.experiment import experiment_names, read_experiment, read_scale
-from selfchallenge.reproduce.plan import Asked, Cell, plan
+from selfchallenge.reproduce.plan import Asked, Cell, chosen, plan
 from selfchallenge.reproduce.repeat import foresee
 from selfchallenge.reproduce.tell import plan_text
 from selfchallenge.settings import overlay, preset
@@ -248,3 +248,26 @@ def test_what_no_arm_is_about_can_be_changed(tmp_path):
     changes = {"grpo": {"clip_low": 0.1}, "batch": 9}
     for cell in cells_of("calculation", "small", Asked(tmp_path, changes=changes)):
         assert (cell.settings.grpo.clip_low, cell.settings.batch) == (0.1, 9)
+
+
+def test_some_arms_are_run_with_what_they_build_on(tmp_path):
+    cells = cells_of("calculation", "small", Asked(tmp_path, seeds=2))
+    assert chosen(cells, ()) == cells
+    found = [(cell.arm, cell.seed) for cell in chosen(cells, ["RFT, hints", "zero-shot"])]
+    assert found == [
+        ("zero-shot", 0),
+        ("own attempts", 0),
+        ("own attempts, hints", 0),
+        ("RFT, hints", 0),
+        ("zero-shot", 1),
+        ("RFT, hints", 1),
+    ]
+    foreseen = foresee("calculation", "small", Asked(tmp_path, seeds=2, arms=("DPO",)))
+    assert len(foreseen["cells"]) == 3
+
+
+def test_an_arm_that_there_is_not_is_answered_with_those_that_there_are(tmp_path):
+    with pytest.raises(UsageError, match="no arm 'rft'") as refused:
+        foresee("table5", "small", Asked(tmp_path, arms=("rft",)))
+    assert refused.value.where == "--arm"
+    assert "'zero-shot'" in str(refused.value.fix)

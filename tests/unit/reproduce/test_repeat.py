@@ -117,6 +117,17 @@ def test_a_stopped_experiment_goes_on_where_it_was(tmp_path, monkeypatch):
     assert shown["the full gate"]["paper"] == {}
 
 
+def test_arms_that_are_not_asked_for_stay_owed(tmp_path):
+    asked = Asked(tmp_path / "out", arms=("zero-shot",))
+    arms = by_arm(repeat(NAME, "tiny", asked, Silent()))
+    assert {name: row["state"] for name, row in arms.items()} == {
+        "zero-shot": "done",
+        "PAE": "owed",
+        "no filter": "owed",
+        "SCA": "owed",
+    }
+
+
 def test_an_empty_stage_is_a_result_and_the_others_go_on(tmp_path):
     # Nobody's silence is rewarded: PAE has nothing to learn from, the other arms have.
     silent = {"names": {"judge": "scripted:silent"}}
