@@ -609,6 +609,14 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
     assert later.model == later.challenger_model == str(first / "model")
 
 
+def test_one_round_has_no_later_model_to_write_tasks(command, tmp_path):
+    asked = ["run", "library", "--out", str(tmp_path / "x"), "--challenger", "latest"]
+    code, _, error = command(*asked)
+    assert code == 2
+    assert "--rounds" in error
+    assert not (tmp_path / "x").exists()
+
+
 # -- reproduce
 
 

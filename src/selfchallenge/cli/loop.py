@@ -41,6 +41,7 @@ from selfchallenge.cli.options import (
     means_of,
     resolve,
 )
+from selfchallenge.errors import UsageError
 
 if TYPE_CHECKING:
     from selfchallenge.learner.means import Means
@@ -99,6 +100,9 @@ def run(
         min_isolation=min_isolation,
         container=container,
     )
+    if challenger is Whose.latest and rounds == 1:
+        fix = "give --rounds N, or leave --challenger out"
+        raise UsageError("only a later round has a later model", where="--challenger", fix=fix)
     folder, means = out or _default_folder(env), means_of(engine, report_to)
     found = _runs(env, folder, settings, rounds, challenger.value, data, means)
     _show(found, as_json)
