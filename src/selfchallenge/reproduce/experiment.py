@@ -65,7 +65,7 @@ class Experiment(Record):
         note: what has to be known to read it.
         environments: where it happens.
         measures: columns of its table.
-        baseline: the arm that the others are compared with, task by task; empty: none.
+        baselines: arms that all others are compared with, task by task.
         plot: how it is drawn; `none` for a table, `curves` for scores over rollouts.
         x_label: of a plot of lines.
         arms: its rows, each after the arms that it builds on.
@@ -75,7 +75,7 @@ class Experiment(Record):
     note: str
     environments: tuple[str, ...]
     measures: tuple[Measure, ...]
-    baseline: str = ""
+    baselines: tuple[str, ...] = ()
     plot: Literal["none", "bars", "lines", "lengths", "curves"] = "none"
     x_label: str = ""
     arms: tuple[Arm, ...] = Field(alias="arm")

@@ -45,26 +45,33 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
     """The rows of the result, the average over environments behind each arm that has several.
 
     Each has `arm`, `environment`, `state`, `measures` (`value`, `ci95`, `n`, `seeds`; shares
-    between 0 and 1), `paper` (values alike), and `paired` against the baseline; in an experiment
-    with curves also `curve`, a Pass@1 for each number of `rollouts` that was measured.
+    between 0 and 1), `paper` (values alike), `rates` (Pass@1 of each test task, mean over seeds),
+    and `paired` against each baseline that has a score; in an experiment with curves also `curve`,
+    a Pass@1 for each number of `rollouts` that was measured.
     """
     found: list[Row] = []
     places = environments_of(experiment, scale)
     out = left_out(experiment, asked)
-    rates: dict[tuple[str, str], dict[str, float]] = {}
+    at = {
+        (arm.name, place): [c for c in cells if (c.arm, c.environment) == (arm.name, place)]
+        for arm in experiment.arms
+        for place in places
+    }
+    rates = {key: _rates(_tested(mine), 1) for key, mine in at.items()}
     for arm in (arm for arm in experiment.arms if arm.shown):
         own: list[Row] = []
         for environment in places:
-            mine = [c for c in cells if (c.arm, c.environment) == (arm.name, environment)]
+            mine = at[arm.name, environment]
             row = _row(arm, environment, mine, left=arm in out)
             row["measures"] = _measures(experiment, mine)
             if experiment.plot == "curves":
-                row["curve"] = _curve(_done(mine))
-            if "pass@1" in row["measures"]:
-                rates[arm.name, environment] = _rates(_done(mine), 1)
-            first = rates.get((experiment.baseline, environment))
-            if first and arm.name != experiment.baseline and (arm.name, environment) in rates:
-                row["paired"] = paired(first, rates[arm.name, environment]).to_json()
+                row["curve"] = _curve(_tested(mine))
+            row["rates"] = rates[arm.name, environment]
+            row["paired"] = {
+                name: paired(rates[name, environment], row["rates"]).to_json()
+                for name in experiment.baselines
+                if name != arm.name and rates[name, environment] and row["rates"]
+            }
             own.append(row)
         found += own
         if len(places) > 1:
@@ -96,8 +103,10 @@ def _state(cells: Sequence[Cell]) -> str:
     return f"failed{some}: {reasons[0]}"
 
 
-def _done(cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if state_of(cell)[0] == "done"]
+def _tested(cells: Sequence[Cell]) -> list[Cell]:
+    """Those that came to a score."""
+    done = (cell for cell in cells if state_of(cell)[0] == "done")
+    return [cell for cell in done if {"before", "after"} & {*cell.stages}]
 
 
 def _paper(arm: Arm, environment: str) -> dict[str, float]:
@@ -108,7 +117,7 @@ def _paper(arm: Arm, environment: str) -> dict[str, float]:
 def _measures(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
     """Scores of the seeds that came to one; what is told of tasks also where none was accepted."""
     found: dict[str, Any] = {}
-    tested = [cell for cell in _done(cells) if {"before", "after"} & {*cell.stages}]
+    tested = _tested(cells)
     ended = [cell for cell in cells if state_of(cell)[0] in ("done", "failed")]
     wrote = [c for c in ended if "challenge" in c.stages and (c.folder / "run.json").exists()]
     for name in experiment.measures:
@@ -128,12 +137,12 @@ def _outcomes(cell: Cell) -> Outcomes:
 
 
 def _rates(cells: Sequence[Cell], k: int) -> dict[str, float]:
-    """For each task the mean of its pass@k over seeds; empty where a task has fewer trials."""
     return _mean_rates([_outcomes(cell) for cell in cells], k)
 
 
 def _mean_rates(seeds: Sequence[Outcomes], k: int) -> dict[str, float]:
-    if any(len(passed) < k for outcomes in seeds for passed in outcomes.values()):
+    """For each task the mean of its pass@k over seeds; empty where a task has fewer trials."""
+    if not seeds or any(len(passed) < k for one in seeds for passed in one.values()):
         return {}
     return {
         task: fmean(pass_at_k(len(o[task]), sum(o[task]), k) for o in seeds) for task in seeds[0]
@@ -145,9 +154,8 @@ def _score(cells: Sequence[Cell], name: str) -> dict[str, Any]:
     return {name: _point(seeds, SCORES[name])} if _mean_rates(seeds, SCORES[name]) else {}
 
 
-def _curve(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def _curve(tested: Sequence[Cell]) -> list[dict[str, Any]]:
     """Pass@1 after the rounds that every seed kept a policy of, and at the end."""
-    tested = [cell for cell in cells if {"before", "after"} & {*cell.stages}]
     if not tested:
         return []
     rounds = set.intersection(*({*kept_policies(cell)} for cell in tested))
@@ -207,6 +215,7 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
         "environment": AVERAGE,
         "state": state,
         "measures": measures,
+        "paired": {},
     }
 
 

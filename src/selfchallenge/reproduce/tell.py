@@ -105,16 +105,14 @@ def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
     """The result as Markdown: ours with its interval, the paper's number, and how both came."""
     measures = experiment.measures
     head = ["arm", "environment", *(c for m in measures for c in (m, f"paper's {m}"))]
-    if experiment.baseline:
-        head.append(f"Pass@1 less {experiment.baseline}")
+    head += [f"Pass@1 less {name}" for name in experiment.baselines]
     lines = [f"# {experiment.title}", "", experiment.note, "", how, ""]
     lines += [_line(head), _line(["---"] * len(head))]
     for row in rows:
         cells = [row["arm"], row["environment"]]
         for measure in measures:
             cells += [_ours(row, measure), _theirs(row, measure)]
-        if experiment.baseline:
-            cells.append(_difference(row.get("paired")))
+        cells += [_difference(row["paired"].get(name)) for name in experiment.baselines]
         lines.append(_line(cells))
     lines += _curves(rows)
     lines += ["", _EXPLAINED]
@@ -138,7 +136,8 @@ def _curves(rows: Sequence[Row]) -> list[str]:
 _EXPLAINED = (
     "Shares in %, with 95 % intervals over test tasks (each with its mean over seeds), and the "
     "scores of the single seeds. An average's interval adds those of its environments in "
-    "quadrature. Differences are paired by task. The paper gives no intervals."
+    "quadrature. Differences are paired by task (intervals by bootstrap, p of the sign test). The "
+    "paper gives no intervals."
 )
 
 
@@ -167,7 +166,8 @@ def _difference(found: dict[str, Any] | None) -> str:
     if not found:
         return ""
     low, high = (100 * end for end in found["ci95"])
-    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    ends = f"({low:+.1f} to {high:+.1f}; p = {found['p_value']:.2g})"
+    return f"{100 * found['difference']:+.1f} {ends}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -56,7 +57,13 @@ def test_every_arm_is_run_and_measured(whole):
     for row in arms.values():
         low, high = row["measures"]["pass@1"]["ci95"]
         assert low <= row["measures"]["pass@1"]["value"] <= high
-    assert all("paired" in row for name, row in arms.items() if name != "zero-shot")
+    for name, row in arms.items():
+        assert {*row["paired"]} == {"zero-shot", "SCA"} - {name}
+        assert fmean(row["rates"].values()) == pytest.approx(
+            row["measures"]["pass@1"]["value"], abs=1e-4
+        )
+    there, back = arms["SCA"]["paired"]["zero-shot"], arms["zero-shot"]["paired"]["SCA"]
+    assert (there["gained"], there["lost"]) == (back["lost"], back["gained"])
 
 
 def test_the_table_is_written_in_words_and_in_json(whole):
@@ -288,14 +295,16 @@ def figure(value, seeds=(), n=10, **more):
 def row(arm, **measures):
     return {
         "arm": arm, "environment": "calculation", "state": "done", "measures": measures,
-        "paper": {"pass@1": 0.203},
+        "paper": {"pass@1": 0.203}, "paired": {},
     }  # fmt: skip
 
 
 def test_a_row_holds_ours_the_paper_s_and_the_seeds():
     experiment = read_experiment("figure3")
     found = row("zero-shot", **{"pass@1": figure(0.25, (0.2, 0.3))})
+    found["paired"] = {"RFT": {"difference": -0.05, "ci95": [-0.1, 0.01], "p_value": 0.1234}}
     text = result_text(experiment, "small", [found])
+    assert "|  | -5.0 (-10.0 to +1.0; p = 0.12) |" in text
     assert re.search(r"\| zero-shot \| calculation \| 25\.0 \(.*seeds 20\.0, 30\.0 \| 20\.3 ", text)
 
 
