@@ -39,6 +39,22 @@ def look_up_models(settings: RunSettings, out: Path) -> None:
         look_up(spec)
 
 
+def require_weights(settings: RunSettings) -> None:
+    """Make sure that the model to be trained is no served one, before anything is written for it.
+
+    Raises:
+        UsageError: it is served: its weights are elsewhere.
+    """
+    if settings.model.startswith("openai:"):
+        raise UsageError(
+            "a model that is served elsewhere cannot be trained here",
+            where=f"--model {settings.model}",
+            fix="give a local --model (a served one can write the tasks, --challenger-model, or "
+            "teach, --teacher-model); or run the stages challenge and rollout alone, and train "
+            "from episodes.jsonl with your own trainer",
+        )
+
+
 def look_up_sources(settings: RunSettings, out: Path) -> None:
     """Make sure that the runs and files that a new run takes its tasks or attempts from exist.
 

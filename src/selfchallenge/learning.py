@@ -200,7 +200,8 @@ class Learning:
             raise StageError(
                 f"no task has a pass rate between {hardest} and {easiest}",
                 where="train",
-                fix="widen the band (quality.hardest, quality.easiest), or ask for other tasks",
+                fix=f"selfchallenge train {self.run.path} --set quality.hardest=RATE, or "
+                "quality.easiest alike; or begin a run with other tasks",
             )
         return within
 

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -30,6 +30,8 @@ ONLINE = ("grpo", "ppo")
 """Algorithms that make their attempts as they learn."""
 LEARNERS = ("rft", "dpo", *ONLINE)
 """Names of the learner's settings."""
+BAND = ("quality.hardest", "quality.easiest")
+"""Between which pass rates a task must lie to be learnt from."""
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
@@ -162,6 +164,12 @@ class RunSettings:
                 where="--tasks-from",
                 fix="leave --tasks-from out, or --learn-from to make new attempts",
             )
+        if self.quality.hardest > self.quality.easiest:
+            raise UsageError(
+                "no pass rate lies between the hardest and the easiest",
+                where=f"hardest {self.quality.hardest}, easiest {self.quality.easiest}",
+                fix="set quality.hardest to the lower and quality.easiest to the higher rate",
+            )
         if self.algorithm in ONLINE:
             self._check_online()
 
@@ -232,25 +240,28 @@ def agree(
             where=str(run.path),
             fix="go on where the level holds (selfchallenge doctor), or begin a new run",
         )
-    begun = completed(found["settings"])
-    for key, value in asked.items():
-        if begun[key] != _plain(value):
-            raise _other(run, f"{key} = {begun[key]!r}, not {_plain(value)!r}")
+    for name, begun, now in _differences(completed(found["settings"]), _plain(asked)):
+        raise _other(run, f"{name} = {begun!r}, not {now!r}")
 
 
 def amend(run: RunDirectory, settings: RunSettings) -> None:
     """Put other settings of the learner into `run.json`: no stage before the training uses them.
 
+    They are those of its algorithm, and the band of the pass rates that it learns from.
+
     Raises:
-        UsageError: the training is done, its attempts depend on the settings, or other settings
-            than the learner's would change.
+        UsageError: the training is done, its attempts depend on the settings, or others would
+            change.
     """
     settings.check()
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
-    begun = completed(found["settings"])
-    other = next((k for k in asked if k not in LEARNERS and asked[k] != begun[k]), "")
+    changed = [name for name, _, _ in _differences(completed(found["settings"]), asked)]
+    own = settings.learner
+    other = next((n for n in changed if not n.startswith(f"{own}.") and n not in BAND), "")
     what = ""
-    if other:
+    if other.partition(".")[0] in LEARNERS:
+        what = f"{settings.algorithm} does not learn by {other}"
+    elif other:
         what = f"{other} was used by earlier stages of this run"
     elif (run.path / "model").exists():
         what = "this run is trained already"
@@ -260,7 +271,8 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
         raise UsageError(
             what,
             where="--set",
-            fix="begin a new run; before an offline training rft.* and dpo.* can be changed",
+            fix="begin a new run (--tasks-from takes the tasks of this one, --learn-from its "
+            f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change",
         )
     run.write_json("run.json", found | {"settings": asked})
 
@@ -309,6 +321,17 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _differences(
+    begun: Mapping[str, Any], asked: Mapping[str, Any], within: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Single settings that differ, by their dotted names, with both values."""
+    for name, value in asked.items():
+        if isinstance(value, dict):
+            yield from _differences(begun[name], value, f"{within}{name}.")
+        elif begun[name] != value:
+            yield f"{within}{name}", begun[name], value
 
 
 def _plain(value: Any) -> Any:

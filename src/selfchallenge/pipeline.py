@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selfchallenge.beginning import begin, look_up_models, look_up_sources
+from selfchallenge.beginning import begin, look_up_models, look_up_sources, require_weights
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.challenger.coverage import Coverage
@@ -64,10 +64,12 @@ def run_loop(
     """Run every stage that `out` still owes and return its summary.
 
     Raises:
-        UsageError: `out` belongs to a run with other settings, or several processes were launched.
+        UsageError: `out` belongs to a run with other settings, several processes were launched, or
+            the model cannot be trained here.
         StageError: a stage ended without what the next one needs.
     """
     processes.require_one("a whole run")
+    require_weights(settings)
     with open_loop(environment, out, settings, data=data, watch=watch, means=means) as loop:
         loop.challenge()
         loop.measure("before")

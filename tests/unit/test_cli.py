@@ -592,8 +592,9 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
         seen.append((out, settings))
         return {}
 
-    monkeypatch.setattr("selfchallenge.pipeline.run_loop", remember)
+    # In this order: the rounds take the loop's function from the pipeline when they are imported.
     monkeypatch.setattr("selfchallenge.rounds.run_loop", remember)
+    monkeypatch.setattr("selfchallenge.pipeline.run_loop", remember)
     taught = ["--algorithm", "distill", "--teacher-model", "scripted:half", "--only-success"]
     taught += ["--user-model", "scripted:user"]
     given = ["run", "library", "--out", str(tmp_path / "x"), "--json"]
@@ -607,6 +608,23 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
     (first, _), (second, later) = seen
     assert (first.name, second.name) == ("round-1", "round-2")
     assert later.model == later.challenger_model == str(first / "model")
+
+
+def test_a_served_model_is_not_trained_and_that_is_said_first(command, tmp_path):
+    asked = ["run", "library", "--out", str(tmp_path / "x")]
+    for rounds in ("1", "2"):
+        code, _, error = command(*asked, "--model", "openai:big@http://x/v1", "--rounds", rounds)
+        assert code == 2
+        assert "cannot be trained here" in error
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("vain", [("--gate", "full"), ("--set", "hinted=3")])
+def test_what_tasks_without_code_cannot_have_is_refused(command, tmp_path, vain):
+    asked = ["run", "library", "--out", str(tmp_path / "x"), "--writer", "pae", *vain]
+    code, _, error = command(*asked)
+    assert code == 2
+    assert "pae hold no code" in error
 
 
 def test_one_round_has_no_later_model_to_write_tasks(command, tmp_path):

@@ -278,6 +278,28 @@ def test_without_attempts_the_command_that_makes_them_is_named(run, capsys):
     assert f"selfchallenge rollout {run}" in said
 
 
+def test_what_is_refused_changes_nothing(run, capsys):
+    before = (run / "run.json").read_bytes()
+    for refused, why in [
+        (("--engine", "trl", "--set", "rft.keep=1"), "keep no policies"),
+        (("--set", "grpo.kl=1"), "rft does not learn by grpo.kl"),
+        (("--set", "rollouts=9"), "rollouts was used by earlier stages"),
+        (("--set", "quality.hardest=0.9", "--set", "quality.easiest=0.2"), "no pass rate lies"),
+    ]:
+        assert command(run, *refused) == 2
+        assert why in capsys.readouterr().err
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_an_empty_band_can_be_widened(run, capsys):
+    assert command(run, "--set", "quality.hardest=0.999", "--set", "quality.easiest=0.9991") == 1
+    said = capsys.readouterr().err
+    assert "no task has a pass rate between 0.999 and 0.9991" in said
+    assert "--set quality.hardest=RATE" in said
+    assert command(run, "--set", "quality.hardest=0", "--set", "quality.easiest=1") == 0
+    assert (run / "model").exists()
+
+
 def test_after_a_training_that_diverged_another_learns_from_the_same_attempts(
     run, monkeypatch, capsys
 ):

@@ -78,6 +78,8 @@ def test_other_settings_are_refused(begin):
     begin(world)
     with pytest.raises(UsageError, match="seed = 0, not 7"):
         begin(world, seed=7)
+    with pytest.raises(UsageError, match=r"rft\.epochs = 2, not 5"):
+        begin(world, rft=RftSettings(epochs=5))
 
 
 def test_a_setting_that_a_run_did_not_know_yet_has_its_default(begin, tmp_path):

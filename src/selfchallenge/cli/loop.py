@@ -28,6 +28,7 @@ from selfchallenge.cli.options import (
     OnlySuccess,
     Out,
     Preset,
+    Relearn,
     ReportTo,
     Rounds,
     RunDir,
@@ -213,7 +214,7 @@ def train(
     *,
     engine: EngineOf = Engine.own,
     report_to: ReportTo = None,
-    assign: Assign = None,
+    assign: Relearn = None,
 ) -> None:
     """Learn from the attempts of a run, or, with an online algorithm, from new ones.
 
@@ -222,9 +223,10 @@ def train(
     """
     from selfchallenge.learner import processes
 
+    means = means_of(engine, report_to)
     if assign:
-        _amend(directory, assign)
-    _stage(directory, "train", means_of(engine, report_to))
+        _amend(directory, assign, means)
+    _stage(directory, "train", means)
     if processes.is_main():
         print(f"model: {directory / 'model'}")
 
@@ -233,8 +235,8 @@ def _default_folder(env: str) -> Path:
     return Path("runs", env.rpartition(":")[2] or env)
 
 
-def _amend(directory: Path, assign: list[str]) -> None:
-    """Change how a run learns, before it does."""
+def _amend(directory: Path, assign: list[str], means: Means) -> None:
+    """Change how a run learns, before it does; what the means refuse is not written down."""
     from selfchallenge.learner import processes
     from selfchallenge.manifest import amend
     from selfchallenge.runs.store import RunDirectory
@@ -242,7 +244,9 @@ def _amend(directory: Path, assign: list[str]) -> None:
 
     processes.require_one("changing settings")
     with RunDirectory.open(directory) as run:
-        amend(run, overlay(_settings_of(run), assignments(assign), where="--set"))
+        settings = overlay(_settings_of(run), assignments(assign), where="--set")
+        means.check(settings.algorithm, getattr(settings, settings.learner))
+        amend(run, settings)
 
 
 def _settings_of(run: RunFiles) -> RunSettings:

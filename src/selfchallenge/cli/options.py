@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from selfchallenge.errors import UsageError
 
 if TYPE_CHECKING:
     from selfchallenge.learner.means import Means
@@ -108,6 +111,14 @@ Assign = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as rft.epochs=3."),
 ]
 
+Relearn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="How it learns, such as rft.epochs=3, or its band, quality.easiest=0.9.",
+    ),
+]
 
 ReportTo = Annotated[
     str | None,
@@ -148,7 +159,8 @@ def resolve(
     found = values.preset(preset)
     if config is not None:
         found = values.overlay(found, values.read_config(config), where=str(config))
-    found = values.overlay(found, values.assignments(assign or []), where="--set")
+    changes = values.assignments(assign or [])
+    found = values.overlay(found, changes, where="--set")
     given = {name: value for name, value in flags.items() if value is not None}
     if "min_isolation" in given:
         given["min_isolation"] = given["min_isolation"].value
@@ -160,4 +172,17 @@ def resolve(
         given["learn_from"] = [str(folder.absolute()) for folder in given["learn_from"]]
     if "actions" in given:
         given["agent"] = {"actions": given.pop("actions")}
-    return values.overlay(found, given, where="command line")
+    found = values.overlay(found, given, where="command line")
+    _require_code(found, changes | given)
+    return found
+
+
+def _require_code(settings: RunSettings, asked: Mapping[str, Any]) -> None:
+    """Refuse what only tasks that hold code can have, instead of leaving it out unsaid."""
+    vain = {"gate": asked.get("gate", "none") != "none", "hinted": bool(asked.get("hinted"))}
+    for name in (name for name, given in vain.items() if given and settings.judged):
+        raise UsageError(
+            f"tasks of the writer pae hold no code, so {name} has no use",
+            where=f"{name} {asked[name]}",
+            fix=f"leave {name} out, or use another writer",
+        )

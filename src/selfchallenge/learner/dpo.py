@@ -93,8 +93,9 @@ def _no_pairs(found: PairSet) -> StageError:
     return StageError(
         f"no task has both a success and a failure to learn from: {reason}",
         where="train",
-        fix="make more attempts at each task (rollouts), raise the temperature, or use "
-        "--algorithm rft, which needs successes only"
+        fix="make more attempts at each task in a new run (--tasks-from this one, and --set "
+        "rollouts=N or a higher temperature), or learn from successes alone in one "
+        "(--learn-from this one, and --algorithm rft)"
         + ("; where they are too long, raise dpo.max_length" if found.dropped else ""),
     )
 

@@ -98,10 +98,13 @@ class Grpo(Online):
         """All groups were of one class, or outside the band."""
         solved = sum(reward == 1.0 for reward in iteration.rewards)
         if solved:
-            fix = "ask for harder tasks, raise the temperature, or make more attempts (grpo.group)"
+            fix = "ask for harder tasks, or raise the temperature or the attempts at each "
         else:
-            fix = "learn from successes first (--algorithm rft), ask for easier tasks, or make "
-            fix += "more attempts (grpo.group)"
+            fix = (
+                "learn from successes first (--algorithm rft), ask for easier tasks, or make more "
+            )
+            fix += "attempts at each "
+        fix += "(--set grpo.group=N) in a new run; --tasks-from takes the tasks of this one"
         also = f"; left out: {in_words(iteration.left_out)}" if iteration.left_out else ""
         return StageError(
             f"in {iteration.tried} groups all attempts came out alike ({solved} of "

@@ -294,7 +294,8 @@ class Online:
         return StageError(
             f"none of {iteration.tried} tasks has a pass rate between {lowest} and {highest}",
             where="train",
-            fix="widen the band (quality.hardest, quality.easiest), or ask for other tasks",
+            fix="begin a run with other tasks, or with these (--tasks-from this run) and a wider "
+            "band (--set quality.hardest=RATE, quality.easiest)",
         )
 
     def credit(self, said: list[list[Said]]) -> list[Attempted]:

@@ -130,7 +130,8 @@ def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> Stag
         return StageError(
             f"none of the {len(attempts)} training episodes earned the reward",
             where="train",
-            fix=f"make more attempts at each task (rollouts), {other}",
+            fix="make more attempts at each task in a new run (--tasks-from this one, and --set "
+            f"rollouts=N), {other}",
         )
     return StageError(
         f"none of the episodes to learn from can be trained: {in_words(chosen.dropped)}",

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from selfchallenge.beginning import require_weights
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.errors import StageError, UsageError
@@ -67,12 +68,14 @@ def run_cells(
         after_each: called whenever a cell has ended.
 
     Raises:
-        UsageError: a cell was run with other settings.
+        UsageError: a cell was run with other settings, or would train a model that is not here.
         SelfChallengeError: anything else than a stage that cannot do its work (`StageError`);
             what was done is kept.
     """
     for cell in cells:
         _check_data(cell)
+        if "train" in cell.stages:
+            require_weights(cell.settings)
         state_of(cell)
     for number, cell in enumerate(cells, 1):
         ended = RunFiles(cell.folder).read_json(NOTE)
