@@ -54,8 +54,8 @@ class RunSettings:
             new ones.
         learn_from: run directories whose attempts are learnt from instead of own ones, also of
             other environments; nothing is written or attempted then.
-        gate: which checks a task must pass.
-        algorithm: how the executor learns.
+        gate: which checks a task must pass: `full`, `paper`, `solution`, `verifier` or `none`.
+        algorithm: how the executor learns: `rft`, `distill`, `dpo`, `grpo` or `ppo`.
         seed: of everything random.
         tasks: accepted tasks wanted.
         candidates: candidates written at most.
@@ -67,7 +67,7 @@ class RunSettings:
         trials: attempts at each held-out task.
         evaluation_temperature: of the evaluation; 0 is greedy.
         batch: attempts under way at once.
-        min_isolation: weakest isolation level that code may run at.
+        min_isolation: weakest isolation level that code may run at: `A`, `B` or `C`.
         allow_unsafe: run even below that.
         container: command that runs Python where untrusted code is to live; empty: here.
         agent, write, paper, pae, judge, quality: the rooms' own settings.

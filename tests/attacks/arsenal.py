@@ -1,4 +1,4 @@
-"""What untrusted code may try, as pieces of code, in the groups of the design's attack list.
+"""What untrusted code may try, as pieces of code, by what it is after.
 
 Each piece tries for one effect and leaves `answer = True` only when it got it; `W` holds what it
 knows about the world (addresses, folders, process numbers, system call numbers). Where its success

@@ -127,7 +127,11 @@ def load_origin(origin: Origin) -> type[Environment]:
 
 def _by_text(env: str) -> type[Environment]:
     if env.startswith("mcp:"):
-        raise UsageError("environments from MCP servers are not available yet", where=env)
+        raise UsageError(
+            "environments from MCP servers are not available yet",
+            where=env,
+            fix="write the tools as a class: selfchallenge env new NAME",
+        )
     place, colon, name = BUILTIN.get(env, env).rpartition(":")
     if not colon or not place or not name:
         names = ", ".join(BUILTIN)

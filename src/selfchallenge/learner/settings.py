@@ -32,8 +32,9 @@ class StepSettings:
             a batch with more is cut and its gradients added. In float32 half as many.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
         checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
-        keep: the like between two policies that are kept in a folder `model.steps/N` after N of
-            them, to be measured by themselves; 0 keeps none. Only by our own engine.
+        keep: steps (of an online algorithm, rounds of attempts) between two policies that are kept
+            in folders `model.steps/N`, to be measured by themselves; 0 keeps none. Only by our own
+            engine.
         seed: of the adapters' initial values and the order of samples.
     """
 

@@ -2,7 +2,7 @@
 
 What was sampled stays as it was sampled. A continued conversation keeps its ids, and what the
 template puts after the last reply is rendered and tokenised on its own: text that a model has
-written is never tokenised again, because that may give other ids than it wrote (`stack.md` 6.1).
+written is never tokenised again, because that may give other ids than it wrote.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class GateSettings:
         blind: attempts by the executor, who sees the instruction alone; 0 for none.
         succeeding: how many of them must earn the reward.
         hardest: lowest share of successful rollouts of a task that is learnt from.
-        easiest: highest share.
+        easiest: highest share of them.
     """
 
     survivors: int = 0

@@ -123,7 +123,8 @@ class _Count:
     def after(self) -> list[Work]:
         s = self.settings
         online = getattr(s, s.algorithm) if s.algorithm in ONLINE else None
-        points = online.iterations // online.keep if online and online.keep else 0
+        # What is kept after the last round is the model itself.
+        points = (online.iterations - 1) // online.keep if online and online.keep else 0
         return self.before() * (1 + points)
 
     def _samples(self, source: RunSettings) -> float:
