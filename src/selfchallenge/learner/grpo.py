@@ -86,7 +86,8 @@ class Grpo(Online):
 
     def collect(self, place: int) -> Iteration:
         """Attempt tasks until enough of them came out both ways."""
-        wanted, most = self.settings.tasks, self.settings.tasks * self.settings.draws
+        wanted = self.settings.tasks
+        most = min(wanted * self.settings.draws, self.settings.most_groups - place)
         iteration = Iteration(place)
         while len(iteration.groups) < wanted and iteration.tried < most:
             missing = min(wanted - len(iteration.groups), most - iteration.tried)
@@ -96,6 +97,14 @@ class Grpo(Online):
 
     def nothing(self, iteration: Iteration) -> StageError:
         """All groups were of one class, or outside the band."""
+        if iteration.outside:
+            wider, (lowest, highest) = super().nothing(iteration), self.band
+            return StageError(
+                f"of {iteration.tried} groups {iteration.outside} came out both ways, and none of "
+                f"them with a pass rate between {lowest} and {highest}",
+                where=wider.where,
+                fix=wider.fix,
+            )
         solved = sum(reward == 1.0 for reward in iteration.rewards)
         if solved:
             fix = "ask for harder tasks, or raise the temperature or the attempts at each "

@@ -118,6 +118,7 @@ class Iteration:
         groups: attempts to learn from, by task.
         tried: groups attempted.
         rewards: of the attempts that can be learnt from, also of groups that were dropped.
+        outside: groups that came out both ways, and not within the band.
         left_out: attempts that cannot be learnt from, by reason.
     """
 
@@ -125,6 +126,7 @@ class Iteration:
     groups: list[list[Rewarded]] = field(default_factory=list)
     tried: int = 0
     rewards: list[float] = field(default_factory=list)
+    outside: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -146,6 +148,7 @@ class Iteration:
             self.groups,
             other.tried + self.tried,
             other.rewards + self.rewards,
+            other.outside + self.outside,
             other.left_out + self.left_out,
         )
 
@@ -264,12 +267,14 @@ class Online:
 
     def _round(self, place: int) -> Iteration:
         """Attempts of one iteration; of a few where there is nothing to learn from before."""
-        iteration = self.collect(place)
-        for _ in range(EMPTY_ROUNDS - 1):
-            made_all = iteration.place >= self.settings.most_groups
-            if iteration.groups or made_all or not is_own_doing(iteration.left_out):
+        iteration = Iteration(place)
+        for _ in range(EMPTY_ROUNDS):
+            made = self.collect(iteration.place)
+            if not made.rewards and not is_own_doing(made.left_out):
+                return made  # others spoilt all of it, whatever came before
+            iteration = made.after(iteration)
+            if iteration.groups or iteration.place >= self.settings.most_groups:
                 break
-            iteration = self.collect(iteration.place).after(iteration)
         return iteration
 
     def collect(self, place: int) -> Iteration:
@@ -286,7 +291,10 @@ class Online:
         groups = [self._learnable(group, iteration) for group in self.attempts(drawn)]
         iteration.rewards += [reward for group in groups for _, reward in group]
         lowest, highest = self.band
-        return [g for g in groups if g and lowest <= fmean(r for _, r in g) <= highest]
+        rates = [(group, fmean(reward for _, reward in group)) for group in groups if group]
+        without = [rate for _, rate in rates if not lowest <= rate <= highest]
+        iteration.outside += sum(0 < rate < 1 for rate in without)
+        return [group for group, rate in rates if lowest <= rate <= highest]
 
     def nothing(self, iteration: Iteration) -> StageError:
         """What to say of an iteration without a group to learn from, though attempts were made."""

@@ -315,6 +315,83 @@ def test_a_sandbox_that_dies_is_no_end_of_learning(tmp_path, train, settings):
     assert (tmp_path / "model.partial" / "state.pt").exists()
 
 
+@BOTH
+def test_a_sandbox_that_dies_after_an_empty_round_is_none_either(tmp_path, train, settings):
+    model = TinyModel()
+    sampler, rounds = Sampler(model), []
+
+    def attempts(draws):
+        rounds.append(draws)
+        longer = [(tuple(range(40)), 4000)]
+        dead = {"stop": StopReason.SANDBOX, "reward": 0.0}
+        return [
+            [
+                e.model_copy(update=dead)
+                if len(rounds) > 2
+                else make_episode(e.task, e.attempt, 0.0, parts=longer)
+                if len(rounds) == 2
+                else e
+                for e in group
+            ]
+            for group in sampler(draws)
+        ]
+
+    once = {"draws": 1} if train is train_grpo else {}
+    with pytest.raises(StageError, match="ended by the sandbox"):
+        train(model, TASKS, attempts, tmp_path / "model", replace(settings, iterations=6, **once))
+    assert len(rounds) == 3
+
+
+def test_one_attempt_that_others_spoilt_does_not_make_an_empty_round_the_last(tmp_path):
+    model = TinyModel()
+    sampler, rounds = Sampler(model), []
+
+    def attempts(draws):
+        rounds.append(draws)
+        groups = [[e.model_copy(update={"reward": 0.0}) for e in g] for g in sampler(draws)]
+        groups[0][0] = groups[0][0].model_copy(update={"stop": StopReason.SANDBOX})
+        return groups
+
+    with pytest.raises(StageError, match="all attempts came out alike"):
+        train_grpo(model, TASKS, attempts, tmp_path / "model", replace(GRPO, draws=1))
+    assert len(rounds) == 3
+
+
+def test_replaced_groups_do_not_go_beyond_the_last_place_of_the_deck(tmp_path):
+    model = TinyModel()
+    sampler, made = Sampler(model), []
+
+    def attempts(draws):
+        made.extend(draws)
+        alike = len(made) > GRPO.tasks
+        groups = sampler(draws)
+        return (
+            [[e.model_copy(update={"reward": 0.0}) for e in g] for g in groups] if alike else groups
+        )
+
+    settings = replace(GRPO, iterations=3, draws=2)
+    report = train_grpo(model, TASKS, attempts, tmp_path / "model", settings)
+    assert report.ended
+    assert len(made) == settings.iterations * settings.tasks * settings.draws
+
+
+def test_groups_that_the_band_leaves_out_are_not_said_to_be_alike(tmp_path):
+    model = TinyModel()
+    sampler = Sampler(model)
+
+    def attempts(draws):
+        return [
+            [e.model_copy(update={"reward": float(not e.attempt % 4)}) for e in group]
+            for group in sampler(draws)
+        ]
+
+    with pytest.raises(
+        StageError, match=r"came out both ways, and none .* between 0\.4 and 1"
+    ) as e:
+        train_grpo(model, TASKS, attempts, tmp_path / "model", GRPO, band=(0.4, 1.0))
+    assert "quality.hardest" in e.value.fix
+
+
 def test_a_group_counts_by_what_can_be_learnt_of_it(tmp_path):
     """Successes that are too long leave failures alone, and those have nothing to compare."""
     model = TinyModel()
