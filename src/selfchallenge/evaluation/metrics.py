@@ -6,8 +6,9 @@ dependencies, and the same result every time.
 
 Tasks are the unit of resampling: trials of one task are not independent of each other. When every
 task has one outcome (one trial, or all of its trials agree) a score is a plain proportion and its
-interval is Wilson's, which stays honest near 0 and 1, where a bootstrap collapses. Otherwise it is
-the percentile bootstrap over tasks.
+interval is Wilson's. Otherwise it is the percentile bootstrap over tasks, unless only a few of them
+passed, or failed: there a bootstrap collapses, and Wilson's interval, which takes each task for one
+trial, is the wider one that holds. Differences alike, where only a few tasks differ.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ Outcomes = Mapping[str, Sequence[bool]]
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
+FEW = 10
+"""So many tasks have to pass, and to fail, or to differ, for a bootstrap over them."""
 DRAWS = 10_000
 """Resamples of a bootstrap; the ends of the interval then move by less than a tenth of it."""
 
@@ -170,27 +173,26 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
     return math.comb(c, k) / math.comb(n, k)
 
 
-def interval(rates: Sequence[float], *, trials: int) -> Interval:
-    """95 % interval of the mean of `rates`: for each task the share of its `trials` that passed.
+def proportion_interval(rates: Sequence[float]) -> Interval:
+    """95 % interval of the mean of rates between 0 and 1, one for each task.
 
     Raises:
-        ValueError: a rate is not between 0 and 1, or not 0 or 1 when there is one trial.
+        ValueError: a rate is not between 0 and 1.
     """
     _check_rates(rates)
-    if trials == 1 and any(rate not in (0, 1) for rate in rates):
-        raise ValueError("one trial a task either passes or does not: rates must be 0 or 1")
-    return proportion_interval(rates)
-
-
-def proportion_interval(rates: Sequence[float]) -> Interval:
-    """95 % interval of the mean of rates between 0 and 1, one for each task."""
-    if all(rate in (0.0, 1.0) for rate in rates):
-        return wilson(int(sum(rates)), len(rates))
+    plain = all(rate in (0.0, 1.0) for rate in rates)
+    passed, failed = sum(rate > 0 for rate in rates), sum(rate < 1 for rate in rates)
+    if plain or min(passed, failed) < FEW:
+        return wilson(math.fsum(rates), len(rates))
     return bootstrap(rates)
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion; [0, 1] when n is 0."""
+def wilson(successes: float, n: int) -> Interval:
+    """Wilson's 95 % score interval of a proportion; [0, 1] when n is 0.
+
+    With a sum of rates for `successes` it is too wide rather than too narrow: no mean of n rates
+    varies more than that of n single trials.
+    """
     if n == 0:
         return 0.0, 1.0
     rate, z2 = successes / n, Z95**2
@@ -226,12 +228,21 @@ def sign_test(gained: int, lost: int) -> float:
 def _difference_interval(differences: Sequence[float]) -> Interval:
     if not differences:
         return -1.0, 1.0
-    if min(differences) == max(differences):
-        # Resampling equal values would claim certainty. What they say is Wilson's bound on the
-        # share of tasks that differ, with none of n seen.
-        slack = wilson(0, len(differences))[1]
-        return max(-1.0, differences[0] - slack), min(1.0, differences[0] + slack)
+    if sum(difference != 0 for difference in differences) < FEW or len(set(differences)) == 1:
+        return _few_differ(differences)
     return bootstrap(differences)
+
+
+def _few_differ(differences: Sequence[float]) -> Interval:
+    """Interval of gains less losses, from Wilson's of each (Newcombe 1998: square and add)."""
+    gained = math.fsum(max(0.0, difference) for difference in differences)
+    lost = math.fsum(max(0.0, -difference) for difference in differences)
+    n = len(differences)
+    (gain_low, gain_high), (loss_low, loss_high) = wilson(gained, n), wilson(lost, n)
+    gain, loss = gained / n, lost / n
+    low = gain - loss - math.hypot(gain - gain_low, loss_high - loss)
+    high = gain - loss + math.hypot(gain_high - gain, loss - loss_low)
+    return max(-1.0, low), min(1.0, high)
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:

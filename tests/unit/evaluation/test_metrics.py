@@ -1,5 +1,6 @@
 """Known values and general rules of scores, intervals and comparisons."""
 
+import random
 from itertools import combinations
 from math import comb
 
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from selfchallenge.evaluation.metrics import (
     bootstrap,
     compare,
-    interval,
     paired,
     pass_at_k,
     pass_hat_k,
+    proportion_interval,
     score,
     sign_test,
     wilson,
@@ -177,25 +178,42 @@ def test_pairing_is_sharper_than_two_intervals():
     assert found.p_value < 0.01
 
 
-def test_one_trial_is_wilson_and_several_are_a_bootstrap_over_tasks():
-    assert interval([1.0, 0.0, 1.0, 1.0], trials=1) == wilson(3, 4)
-    assert interval([], trials=1) == interval([], trials=4) == (0.0, 1.0)
+def test_single_outcomes_are_wilson_and_rates_are_a_bootstrap_over_tasks():
+    assert proportion_interval([1.0, 0.0, 1.0, 1.0]) == wilson(3, 4)
+    assert proportion_interval([]) == (0.0, 1.0)
     many = [0.0, 0.25, 0.5, 0.75, 1.0] * 40
     half = 1.96 * (0.125 / 200) ** 0.5
-    assert interval(many, trials=4) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
+    assert proportion_interval(many) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
 
 
-@pytest.mark.parametrize(("rates", "trials"), [([1.5], 4), ([-0.1], 4), ([float("nan")], 4)])
-def test_impossible_rates_are_refused(rates, trials):
+@pytest.mark.parametrize("rate", [1 / 12, 0.25, 0.5, 11 / 12])
+def test_a_better_score_near_the_end_has_no_narrower_interval(rate):
+    """One task of 42 that passes now and then, where a bootstrap sees almost nothing vary."""
+    none, some = [0.0] * 42, [0.0] * 41 + [rate]
+    assert proportion_interval(some)[1] > proportion_interval(none)[1]
+    assert bootstrap(some)[1] < proportion_interval(none)[1]
+    turned = [1 - one for one in some]
+    assert proportion_interval(turned)[0] == pytest.approx(1 - proportion_interval(some)[1])
+
+
+@pytest.mark.parametrize("chance", [0.01, 0.03, 0.1, 0.3])
+def test_intervals_hold_the_truth_as_often_as_they_say(chance):
+    """Rates of 42 tasks, four correlated trials each (half of the tasks never pass)."""
+    rng, holds = random.Random(0), 0
+    for _ in range(80):
+        hard = [rng.random() < 0.5 for _ in range(42)]
+        rates = [sum(rng.random() < 2 * chance for _ in range(4)) / 4 * (not h) for h in hard]
+        low, high = proportion_interval(rates)
+        holds += low <= chance <= high
+    assert holds >= 0.88 * 80
+
+
+@pytest.mark.parametrize("rate", [1.5, -0.1, float("nan")])
+def test_impossible_rates_are_refused(rate):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        interval(rates, trials=trials)
+        proportion_interval([rate])
     with pytest.raises(ValueError, match="between 0 and 1"):
-        paired({"a": rates[0]}, {"a": 1.0})
-
-
-def test_one_trial_with_a_rate_between_is_refused():
-    with pytest.raises(ValueError, match="one trial"):
-        interval([0.5], trials=1)
+        paired({"a": rate}, {"a": 1.0})
 
 
 def test_rates_pair_like_the_trials_they_stand_for():
@@ -207,4 +225,23 @@ def test_rates_pair_like_the_trials_they_stand_for():
 
 def test_nothing_changed_is_not_certainty():
     same = dict.fromkeys(map(str, range(20)), 1.0)
-    assert paired(same, same).ci95 == (-wilson(0, 20)[1], wilson(0, 20)[1])
+    slack = wilson(0, 20)[1]
+    assert paired(same, same).ci95 == pytest.approx((-slack, slack))
+
+
+def test_one_task_that_differs_a_little_leaves_the_others_in_doubt():
+    before = dict.fromkeys(map(str, range(42)), 0.0)
+    found = paired(before, before | {"0": 0.25})
+    assert found.difference == pytest.approx(0.25 / 42)
+    assert found.ci95[0] < -0.05
+    assert found.ci95[1] > wilson(0, 42)[1]
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.25, 0.0, 0.0, 0.5, 1.0]), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_a_difference_lies_in_its_interval(differences):
+    before = {str(i): max(0.0, -one) for i, one in enumerate(differences)}
+    after = {str(i): max(0.0, one) for i, one in enumerate(differences)}
+    found = paired(before, after)
+    assert -1 <= found.ci95[0] <= found.difference + 1e-9
+    assert found.difference - 1e-9 <= found.ci95[1] <= 1
