@@ -196,9 +196,11 @@ class Learning:
         """The episodes of tasks that are neither too hard nor too easy for who attempted them."""
         hardest, easiest = self.settings.quality.hardest, self.settings.quality.easiest
         within = in_band(episodes, hardest, easiest)
-        if episodes and not within:
+        solved = [sum(e.reward == 1.0 for e in some) for some in (episodes, within)]
+        if episodes and (not within or (solved[0] and not solved[1])):
+            which = "no task that was solved has" if solved[0] else "no task has"
             raise StageError(
-                f"no task has a pass rate between {hardest} and {easiest}",
+                f"{which} a pass rate between {hardest} and {easiest}",
                 where="train",
                 fix=f"selfchallenge train {self.run.path} --set quality.hardest=RATE, or "
                 "quality.easiest alike; or begin a run with other tasks",

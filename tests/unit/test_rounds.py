@@ -109,9 +109,19 @@ def test_tasks_outside_the_band_are_not_learnt_from(tmp_path):
         easy = [episode("b", n, 1.0) for n in range(2)]
         hard = [episode("c", n, 0.0) for n in range(2)]
         assert learning._within_band([*mixed, *easy, *hard]) == mixed
-        with pytest.raises(StageError, match="no task has a pass rate") as error:
+        with pytest.raises(StageError, match="no task that was solved has a pass rate") as error:
             learning._within_band([*easy, *hard])
     assert "quality.easiest" in error.value.fix
+
+
+def test_successes_that_the_band_leaves_out_are_not_said_to_be_missing(tmp_path):
+    asked = settings(quality={"hardest": 0.0, "easiest": 0.8})
+    with open_loop("library", tmp_path / "run", asked) as loop:
+        easy = [episode("b", n, 1.0) for n in range(2)]
+        hard = [episode("c", n, 0.0) for n in range(2)]
+        with pytest.raises(StageError, match="no task that was solved has a pass rate"):
+            loop._learning._within_band([*easy, *hard])
+        assert loop._learning._within_band(hard) == hard
 
 
 @pytest.mark.parametrize("changes", [{"tasks_from": "there"}, {"learn_from": ["there"]}])

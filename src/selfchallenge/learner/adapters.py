@@ -40,7 +40,9 @@ def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
     with torch.random.fork_rng(), without_future_warnings():
         torch.manual_seed(seed)
         adapted = get_peft_model(module, lora(rank, alpha))
-    adapted.peft_config["default"].base_model_name_or_path = name
+    base = Path(name)  # a folder is to be found from anywhere
+    where = str(base.absolute()) if base.is_dir() else name
+    adapted.peft_config["default"].base_model_name_or_path = where
     return adapted
 
 

@@ -81,8 +81,12 @@ def _flush(path: Path) -> None:
 
 
 def set_aside(kept: Path) -> None:
-    """Policies of another training may be its only good ones; those set aside before are gone."""
+    """Policies or a state of another training may be its only good ones.
+
+    Those that were set aside before are gone.
+    """
+    aside = kept.with_name(f"{kept.name}.before")
     if kept.is_dir():
-        aside = kept.with_name(f"{kept.name}.before")
         shutil.rmtree(aside, ignore_errors=True)
+    if kept.exists():
         kept.rename(aside)

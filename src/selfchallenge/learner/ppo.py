@@ -92,7 +92,8 @@ class Ppo(Online):
         ends = torch.tensor(lengths).cumsum(0) - 1
         rewards[ends] += rewards.new_tensor([one.reward for one in flat])
         advantages, returns = gae(rewards, values, lengths, settings.discount, settings.trace)
-        if settings.whiten:
+        # Without a difference between rewards, whitening would blow up what the value head errs by.
+        if settings.whiten and len({one.reward for one in flat}) > 1:
             advantages = whiten(advantages)
         weights = token_weights(owners, len(flat), "dapo").to(old)
         parts = (torch.split(tensor, lengths) for tensor in (advantages, returns, weights))

@@ -76,7 +76,8 @@ def train_rft(
     """
     settings = settings or RftSettings()
     attempts = without_hint(episode for episode in episodes if episode.phase == "train")
-    chosen = samples_from(select_successes(attempts, settings.per_task), reach(model, settings))
+    limit = settings.per_task
+    chosen = samples_from(select_successes(attempts), reach(model, settings), limit)
     if not chosen.samples:
         raise _nothing(chosen, attempts, "raise the temperature, or ask for easier tasks")
     return _fine_tune(model, chosen, directory, settings, progress, engine)

@@ -51,20 +51,27 @@ class SampleSet:
     dropped: Mapping[str, int]
 
 
-def samples_from(episodes: Iterable[Episode], max_length: int) -> SampleSet:
+def samples_from(
+    episodes: Iterable[Episode], max_length: int, per_task_limit: int | None = None
+) -> SampleSet:
     """One sample per episode, in order; what cannot be trained is counted with its reason.
+
+    The limit keeps tasks that are solved every time from drowning the ones solved once.
 
     Args:
         episodes: episodes of any outcome; choose first with `select_successes`.
         max_length: longest sequence in tokens, counted up to the last sampled one.
+        per_task_limit: at most this many of one task, the first that can be trained; None: all.
     """
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     for episode in episodes:
         sample = sample_of(episode, max_length)
         if isinstance(sample, str):
             dropped[sample] += 1
-        else:
+        elif per_task_limit is None or taken[episode.task] < per_task_limit:
+            taken[episode.task] += 1
             samples.append(sample)
     return SampleSet(tuple(samples), dict(dropped))
 
@@ -132,27 +139,23 @@ def _defect(sample: Sample, max_length: int) -> str:
     return ""
 
 
-def select_successes(episodes: Iterable[Episode], per_task_limit: int) -> list[Episode]:
-    """Training episodes of reward 1: each sequence once, and of each task the first few only.
+def select_successes(episodes: Iterable[Episode]) -> list[Episode]:
+    """Training episodes of reward 1, each sequence once.
 
     Attempts that the sandbox ended or the user spoilt are left out, whatever a judge says of them.
-    The limit keeps tasks that are solved every time from drowning the ones solved once. The result
-    is in the order of task and attempt, whatever the order of the input.
+    The result is in the order of task and attempt, whatever the order of the input.
 
     Args:
         episodes: episodes of any phase; only those of phase `train` are considered.
-        per_task_limit: at most this many of one task.
     """
     chosen: list[Episode] = []
     seen: set[object] = set()
-    taken: Counter[str] = Counter()
     for episode in sorted(episodes, key=lambda e: (e.task, e.attempt)):
         if episode.phase != "train" or episode.reward != 1.0 or fault_of_others(episode):
             continue
         told = _identity(episode)
-        if told not in seen and taken[episode.task] < per_task_limit:
+        if told not in seen:
             seen.add(told)
-            taken[episode.task] += 1
             chosen.append(episode)
     return chosen
 
@@ -237,13 +240,15 @@ def without_hint(episodes: Iterable[Episode]) -> list[Episode]:
     What was sampled stays, token for token; what stands before the first sampled token is taken
     from an attempt at the same task that had no hint, so nothing is tokenised again (learning from
     one's own verified explanation of a known answer: Zelikman et al. 2022, STaR, section 3.1). A
-    hinted episode whose task was never attempted without the hint is left out.
+    hinted episode whose task was never attempted without the hint, or only by attempts that others
+    spoilt, is left out.
     """
     episodes = list(episodes)
     plain = {
         e.task: e
         for e in reversed(episodes)
-        if e.phase == "train" and not e.meta.get(HINTED) and _first(e) is not None
+        if e.phase == "train" and not (e.meta.get(HINTED) or fault_of_others(e))
+        if _first(e) is not None
     }
     return [
         e if not e.meta.get(HINTED) else _retold(e, plain[e.task])

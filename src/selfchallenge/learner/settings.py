@@ -177,7 +177,8 @@ class PpoSettings(OnlineSettings):
         discount: gamma.
         trace: lambda of the generalised advantage estimate. Below 1 the reward of an attempt fades
             with every sampled token: at 0.95, a hundred tokens before its end 0.6 % is left.
-        whiten: shift and scale the advantages of a round to mean 0 and deviation 1.
+        whiten: shift and scale the advantages of a round to mean 0 and deviation 1, unless all its
+            rewards are alike.
     """
 
     clip_ratio: float = 0.2

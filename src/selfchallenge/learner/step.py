@@ -30,7 +30,8 @@ U = TypeVar("U")
 
 MILDER = (
     'lower the learning rate, or train in float32 (precision = "float32") where it was bfloat16: '
-    "selfchallenge train DIR --set rft.learning_rate=..., or a new run of an online algorithm"
+    "selfchallenge train DIR --set rft.learning_rate=... (of dpo: dpo.learning_rate=...), or a new "
+    "run of an online algorithm"
 )
 """What to do about a training that diverged."""
 
@@ -197,7 +198,7 @@ def evaluate(
     found: dict[int, tuple[Tensor, ...]] = {}
     numbered = list(enumerate(samples))
     mine = parallel.share(numbered, _numbered_sample)
-    with torch.no_grad():
+    with torch.no_grad(), _without_dropout(module):
         for piece in micro_batches(mine, tokens, _numbered_sample):
             packed = pack([sample for _, sample in piece]).to(module.device)
             seen = look(forward(module, packed, dtype, temperature))
@@ -212,6 +213,16 @@ def evaluate(
     return [
         tuple(tensor.to(module.device) for tensor in said[number]) for number in range(len(samples))
     ]
+
+
+@contextmanager
+def _without_dropout(module: Any) -> Iterator[None]:
+    """Inside, the model says what it says when it samples."""
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
 
 
 def _numbered_sample(unit: tuple[int, Sample]) -> tuple[Sample]:
@@ -279,7 +290,7 @@ def check_supported(module: Any, samples: Sequence[Sample]) -> None:
     with torch.no_grad():
         with _held_in(module, torch.float32):  # rounding is not what is compared
             plain = torch.cat([_plain_logprobs(module, sample) for sample in short])
-        with training(module, torch.float32):
+        with training(module, torch.float32), _without_dropout(module):
             ours = sequence_logprobs(module, pack(short).to(module.device))
     worst = float((plain - ours).abs().max())
     if not worst < 0.05:

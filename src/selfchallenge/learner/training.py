@@ -24,6 +24,7 @@ from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import load_state, publish, save_state, set_aside
 from selfchallenge.learner.settings import StepSettings
 from selfchallenge.learner.step import training, update
+from selfchallenge.models.attention import window_of
 from selfchallenge.task import content_hash
 
 
@@ -41,8 +42,7 @@ class Trainable(Protocol):
 
 def reach(model: Trainable, settings: StepSettings) -> int:
     """Longest sample in tokens: what the settings allow, and no more than the model can read."""
-    window = getattr(model.module.config, "max_position_embeddings", None)
-    return min(settings.max_length, window or settings.max_length)
+    return min(settings.max_length, window_of(model.module.config) or settings.max_length)
 
 
 @dataclass(frozen=True)
@@ -333,11 +333,12 @@ class Training:
     def _resume(
         self, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> None:
-        """Go back to the last checkpoint; one of other inputs is of no use and is ignored."""
+        """Go back to the last checkpoint; one of other inputs is of no use and is set aside."""
         state = load_state(self.state_file)
         if state is None or state["fingerprint"] != self.fingerprint:
             if processes.is_main():
                 set_aside(self.kept)
+                set_aside(self.state_file)
             return
         with torch.no_grad():
             for name, parameter in parameters.items():

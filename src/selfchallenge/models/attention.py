@@ -309,6 +309,15 @@ def _add_prefix(out: Tensor, weights: Tensor, group: _Group, layer: int) -> None
         out[group.rows] += _together(mine[group.rows], values)
 
 
+def window_of(config: Any) -> int | None:
+    """Ids that a model of this configuration reads at most as attention here shows them to it.
+
+    A model with a sliding window would see less of a longer text than that.
+    """
+    limits = (getattr(config, name, None) for name in ("max_position_embeddings", "sliding_window"))
+    return min(filter(None, limits), default=None)
+
+
 def _together(rows: Tensor, shared: Tensor) -> Tensor:
     """All rows [rows, kv_heads, n, a] times one matrix a head [kv_heads, a, b], in one product."""
     count, kv_heads, n, _ = rows.shape

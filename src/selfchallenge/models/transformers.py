@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from selfchallenge.errors import MissingExtraError, ModelError, UsageError, boundary
-from selfchallenge.models.attention import Prefix, Slots, attending
+from selfchallenge.models.attention import Prefix, Slots, attending, window_of
 from selfchallenge.models.base import Completion, Prompt, Sampling
 from selfchallenge.models.decoding import Ending, Reply, draw
 from selfchallenge.models.freed import freed_memory_kept, return_freed_memory
@@ -97,7 +97,7 @@ class TransformersModel:
         self.name = name or str(path)
         self.module, self.tokenizer = _load(str(path), adapters, place, dtype)
         self.device: torch.device = self.module.device
-        self.window = int(self.module.config.max_position_embeddings)
+        self.window = window_of(self.module.config) or int(self.tokenizer.model_max_length)
         self.batch = batch
         self._ends = _end_ids(self.module, self.tokenizer)
         self._packed: PackedLinears | None = None

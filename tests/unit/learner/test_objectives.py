@@ -14,6 +14,7 @@ from tiny_learner import TinyModel
 
 from selfchallenge.learner import adapters
 from selfchallenge.learner.grpo import Grpo
+from selfchallenge.learner.online import Said
 from selfchallenge.learner.ppo import Ppo
 from selfchallenge.learner.settings import GrpoSettings, PpoSettings
 from selfchallenge.learner.step import training
@@ -112,6 +113,25 @@ def test_grpo_is_its_formula(loss):
     assert found_loss(model, algorithm, batch) == pytest.approx(expected[loss], abs=2e-4)
     others = {value for how, value in expected.items() if how != loss}
     assert all(abs(expected[loss] - other) > 1e-3 for other in others)
+
+
+def test_rewards_that_are_alike_are_not_whitened():
+    """What would be scaled to deviation 1 there is what the value head errs by."""
+    _, algorithm, batch = moved(Ppo, PpoSettings(**COMMON))
+
+    def advantages(rewards, *, whiten):
+        algorithm.settings = replace(algorithm.settings, whiten=whiten)
+        said = [
+            [Said(one.sample, reward, one.old, one.reference, one.values + 0.01 * place)]
+            for place, (one, reward) in enumerate(zip(batch, rewards, strict=True))
+        ]
+        return torch.cat([one.advantages for one in algorithm.credit(said)])
+
+    alike, mixed = [0.0] * len(batch), [1.0] + [0.0] * (len(batch) - 1)
+    assert torch.equal(advantages(alike, whiten=True), advantages(alike, whiten=False))
+    found = advantages(mixed, whiten=True)
+    assert float(found.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(found.std(correction=0)) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("whiten", [True, False])

@@ -298,6 +298,26 @@ def test_a_policy_that_has_learnt_all_ends_the_training_with_its_model(tmp_path)
 
 
 @BOTH
+def test_a_checkpoint_of_another_training_is_set_aside(tmp_path, train, settings):
+    model, seen = TinyModel(), []
+
+    def stop(record):
+        if record.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, TASKS, Sampler(model), tmp_path / "m", settings, progress=stop)
+
+    def look(_):
+        seen.append((tmp_path / "m.partial/state.pt.before").exists())
+
+    other = replace(settings, learning_rate=settings.learning_rate / 2)
+    report = train(model, TASKS, Sampler(model), tmp_path / "m", other, progress=look)
+    assert report.resumed == 0
+    assert all(seen)
+
+
+@BOTH
 def test_a_sandbox_that_dies_is_no_end_of_learning(tmp_path, train, settings):
     model = TinyModel()
     sampler = Sampler(model)

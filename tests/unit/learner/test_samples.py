@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_learner import make_episode
 
-from selfchallenge.episode import USER_FAULT, Episode, Turn
+from selfchallenge.episode import USER_FAULT, Episode, StopReason, Turn
 from selfchallenge.learner.samples import (
     Sample,
     samples_from,
@@ -78,7 +78,6 @@ def test_successes_are_of_the_training_phase_and_of_reward_one():
             make_episode("a", 3, phase="after"),
             make_episode("a", 4, reward=0.99),
         ],
-        per_task_limit=9,
     )
     assert [episode.key for episode in chosen] == ["train/a/1"]
 
@@ -94,14 +93,23 @@ def test_the_same_sequence_counts_once_also_without_tokens():
         silent.model_copy(update={"attempt": 2}),
         other.model_copy(update={"attempt": 3}),
     ]
-    assert [e.key for e in select_successes(episodes, 9)] == ["train/a/0", "train/t/0", "train/t/3"]
+    assert [e.key for e in select_successes(episodes)] == ["train/a/0", "train/t/0", "train/t/3"]
 
 
 @settings(deadline=None)
 @given(st.permutations([(t, a) for t in "abc" for a in range(4)]))
 def test_a_task_gives_its_first_successes_whatever_the_order(keys):
-    chosen: list[Episode] = select_successes([make_episode(t, a) for t, a in keys], 2)
-    assert [(e.task, e.attempt) for e in chosen] == [(t, a) for t in "abc" for a in (0, 1)]
+    chosen: list[Episode] = select_successes([make_episode(t, a) for t, a in keys])
+    assert [(e.task, e.attempt) for e in chosen] == [(t, a) for t in "abc" for a in range(4)]
+    first = [make_episode(t, a) for t in "abc" for a in (0, 1)]
+    assert samples_from(chosen, 99, per_task_limit=2) == samples_from(first, 99)
+
+
+def test_what_is_too_long_takes_no_place_among_the_successes_of_a_task():
+    long = make_episode("a", 0, parts=[(tuple(range(40)), 400)])
+    found = samples_from([long, make_episode("a", 1)], 99, per_task_limit=1)
+    assert found.samples == samples_from([make_episode("a", 1)], 99).samples
+    assert found.dropped == {"longer than 99 tokens": 1}
 
 
 def hinted(turns, **meta):
@@ -129,6 +137,13 @@ def test_a_hinted_episode_is_read_as_if_the_task_had_no_hint():
 def test_a_hinted_episode_without_an_unhinted_one_is_left_out():
     other = with_turns(spoken((1, 2), 1)).model_copy(update={"task": "another"})
     assert without_hint([hinted([spoken((1, 9, 2), 1)]), other]) == [other]
+
+
+def test_a_spoilt_attempt_says_nothing_of_how_a_task_is_put():
+    spoilt = with_turns(spoken((7, 7, 7, 1), 1)).model_copy(update={"stop": StopReason.SANDBOX})
+    plain = with_turns(spoken((1, 2, 3, 50), 1)).model_copy(update={"attempt": 1})
+    *_, retold = without_hint([spoilt, plain, hinted([spoken((1, 9, 60), 1)])])
+    assert retold.turns[0].token_ids == (1, 2, 3, 60)
 
 
 def test_what_the_user_spoilt_is_left_out():

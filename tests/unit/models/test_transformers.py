@@ -319,6 +319,13 @@ def test_attention_of_another_kind_is_refused(tmp_path):
         TransformersModel(folder, device="cpu")
 
 
+def test_what_a_sliding_window_hides_is_beyond_the_model_s_window(tmp_path):
+    sliding = {"use_sliding_window": True, "max_window_layers": 1, "layer_types": None}
+    model = TransformersModel(save_tiny(tmp_path, sliding_window=64, **sliding), device="cpu")
+    assert model.window == 64
+    assert model.generate(prompts(1), Sampling(1.0, 50))[0].finish == "context"
+
+
 def test_an_unknown_device_is_refused(tiny_folder):
     with pytest.raises(UsageError, match="abacus"):
         TransformersModel(tiny_folder, device="abacus")
