@@ -68,7 +68,8 @@ def read_results(folder: Path) -> list[Result]:
         raise UsageError(
             "nothing was measured there",
             where=str(folder),
-            fix="give folders of selfchallenge eval ENV --out DIR, or runs with a summary",
+            fix="give folders of selfchallenge eval ENV --out DIR, or runs with a summary "
+            f"(selfchallenge report {folder} writes that of an unfinished one)",
         )
     return found
 
