@@ -76,7 +76,7 @@ def page() -> str:
             title = f"`{group}.*`" if group else "The run"
             parts.append(f"\n## {title}\n\n| setting | default | {' | '.join(PRESETS)} | |")
             parts.append(f"| {' | '.join(['---'] * (3 + len(PRESETS)))} |")
-        line = " | ".join(cell.replace("|", "\\\\|") for cell in (f"`{name}`", *cells))
+        line = " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", *cells))
         parts.append(f"| {line} |")
     return "\n".join(parts) + "\n"
 

@@ -106,14 +106,13 @@ class Grpo(Online):
                 fix=wider.fix,
             )
         solved = sum(reward == 1.0 for reward in iteration.rewards)
-        if solved:
-            fix = "ask for harder tasks, or raise the temperature or the attempts at each "
-        else:
-            fix = (
-                "learn from successes first (--algorithm rft), ask for easier tasks, or make more "
-            )
-            fix += "attempts at each "
-        fix += "(--set grpo.group=N) in a new run; --tasks-from takes the tasks of this one"
+        way = "ask for harder tasks, raise the temperature"
+        if not solved:
+            way = "learn from successes first (--algorithm rft), ask for easier tasks"
+        fix = (
+            f"{way}, or make more attempts at each (--set grpo.group=N), in a new run; "
+            "--tasks-from takes the tasks of this one"
+        )
         also = f"; left out: {in_words(iteration.left_out)}" if iteration.left_out else ""
         return StageError(
             f"in {iteration.tried} groups all attempts came out alike ({solved} of "

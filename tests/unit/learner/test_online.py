@@ -383,11 +383,8 @@ def test_replaced_groups_do_not_go_beyond_the_last_place_of_the_deck(tmp_path):
 
     def attempts(draws):
         made.extend(draws)
-        alike = len(made) > GRPO.tasks
-        groups = sampler(draws)
-        return (
-            [[e.model_copy(update={"reward": 0.0}) for e in g] for g in groups] if alike else groups
-        )
+        failed = {"reward": 0.0} if len(made) > GRPO.tasks else {}
+        return [[e.model_copy(update=failed) for e in group] for group in sampler(draws)]
 
     settings = replace(GRPO, iterations=3, draws=2)
     report = train_grpo(model, TASKS, attempts, tmp_path / "model", settings)
