@@ -89,6 +89,7 @@ class Job:
                 self._session.detach(self._client)
 
     def _ask(self, request: dict[str, Any], wall: float, *, last: bool) -> dict[str, Any] | Failure:
+        started = time.monotonic()
         self._session.activate(self._client, wall)
         self._child.arm(wall)
         reply = self._exchange({**request, "tools": list(self._session.tools)}, wall)
@@ -98,9 +99,9 @@ class Job:
             if broken is None:
                 return reply
             reply = broken
-        return self._finish(reply, wall)
+        return self._finish(reply, wall, started)
 
-    def _finish(self, reply: Said, wall: float) -> dict[str, Any] | Failure:
+    def _finish(self, reply: Said, wall: float, started: float) -> dict[str, Any] | Failure:
         """Kill it and say how it ended; its reply counts only if nothing follows it."""
         try:
             ended = self._child.kill()
@@ -110,6 +111,9 @@ class Job:
             self._child.close()
         if isinstance(reply, Failure) or (isinstance(reply, dict) and broken is None):
             return reply
+        if ended.how == "deadline" and time.monotonic() < started + wall:
+            # Its reply to the run before came in the very moment that its time was over.
+            return Failure("crashed", "crashed: its process was ended by the limit of its last run")
         return _failure(ended, reply if isinstance(reply, str) else broken, wall)
 
     def _exchange(self, request: dict[str, Any], wall: float) -> Said:

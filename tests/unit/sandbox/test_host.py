@@ -1,6 +1,7 @@
 """Lifetimes, limits, and what is left after code that misbehaves."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -97,6 +98,17 @@ def test_a_timeout_kills_the_cell_and_says_so(sandbox, shop):
         again = cell.run("x")
         assert again.status == "crashed"
         assert "this cell is dead: timeout" in again.error
+    assert honest(sandbox, shop)
+
+
+def test_a_reply_in_the_moment_of_the_deadline_is_no_timeout_of_the_next_run(sandbox, shop):
+    with sandbox.cell(shop) as cell:
+        assert cell.run("answer = 1").ok
+        cell._job._child.arm(0.0)  # as if the end of the limit had not been called off in time
+        assert select.select([cell._job._child.payload], [], [], 10)[0]
+        after = cell.run("answer = 2", Limits(wall=60.0))
+        assert (after.status, after.answer) == ("crashed", None)
+        assert "the limit of its last run" in after.error
     assert honest(sandbox, shop)
 
 
