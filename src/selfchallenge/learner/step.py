@@ -35,6 +35,10 @@ MILDER = (
 )
 """What to do about a training that diverged."""
 
+WITHOUT_GRADIENTS = 4
+"""Times as many tokens at once where no layer keeps anything for a backward pass: shared beginnings
+are read less often."""
+
 
 def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """What matrices are multiplied in: `auto` is bfloat16 where the device computes in it."""
@@ -191,7 +195,7 @@ def evaluate(
         module: causal language model within `training`.
         samples: what is read.
         look: tensors of a forward pass, with one entry a trained token each, [N, ...].
-        tokens: at most this many packed tokens in memory at once.
+        tokens: at most this many packed tokens at once where there are gradients; more fit here.
         dtype: what matrices are multiplied in.
         temperature: that log-probabilities are taken at.
     """
@@ -199,7 +203,7 @@ def evaluate(
     numbered = list(enumerate(samples))
     mine = parallel.share(numbered, _numbered_sample)
     with torch.no_grad(), _without_dropout(module):
-        for piece in micro_batches(mine, tokens, _numbered_sample):
+        for piece in micro_batches(mine, tokens * WITHOUT_GRADIENTS, _numbered_sample):
             packed = pack([sample for _, sample in piece]).to(module.device)
             seen = look(forward(module, packed, dtype, temperature))
             lengths = [sample.trained for _, sample in piece]
