@@ -29,7 +29,8 @@ class StepSettings:
         alpha: LoRA scale is alpha / rank.
         max_length: longest sample in tokens; longer ones are dropped.
         micro_tokens: at most this many tokens in memory at once, shared beginnings counted once;
-            a batch with more is cut and its gradients added. In float32 half as many.
+            a batch with more is cut and its gradients added. In float32 half as many; where there
+            are no gradients (what is said of attempts before an update) four times as many.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
         checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
         keep: steps (of an online algorithm, rounds of attempts) between two policies that are kept
