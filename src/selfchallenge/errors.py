@@ -66,7 +66,7 @@ class SessionError(SandboxError):
 
 
 class ModelError(SelfChallengeError):
-    """A model could not be found, loaded or reached."""
+    """A model could not be found, loaded or reached, or needs more memory than there is."""
 
 
 class FetchError(ModelError):

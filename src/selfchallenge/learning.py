@@ -25,7 +25,7 @@ from selfchallenge.learner import processes
 from selfchallenge.learner.means import Means
 from selfchallenge.learner.samples import fault_of_others
 from selfchallenge.learner.trackers import tracking
-from selfchallenge.manifest import ONLINE, RunSettings, completed
+from selfchallenge.manifest import ONLINE, RunSettings, completed, decisive
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
 from selfchallenge.quality.difficulty import in_band, pass_rates
@@ -36,7 +36,7 @@ from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.task import CodeAsTask, Verdict, content_hash
 
 if TYPE_CHECKING:
-    from selfchallenge.learner.online import Draw
+    from selfchallenge.learner.attempts import Draw
     from selfchallenge.learner.training import StepRecord, TrainingReport
 
 Pairs = Sequence[tuple[CodeAsTask, Verdict]]
@@ -212,7 +212,8 @@ class Learning:
         online = self.settings.algorithm in ONLINE
         made = [] if online else [episode.key for episode in self._learnt_from()]
         tasks = [task.id for task, _ in self.pairs()]
-        return content_hash([dataclasses.asdict(self.settings), self.means.engine, tasks, made])
+        settings = decisive(dataclasses.asdict(self.settings))
+        return content_hash([settings, self.means.engine, tasks, made])
 
     def _learnt_from(self) -> list[Episode]:
         """The attempts that an offline algorithm learns from: own ones, or those of other runs."""

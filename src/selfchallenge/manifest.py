@@ -19,7 +19,13 @@ from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.errors import UsageError
 from selfchallenge.executor.agent import AgentSettings
 from selfchallenge.executor.judge import JudgeSettings
-from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
+from selfchallenge.learner.settings import (
+    MEMORY,
+    DpoSettings,
+    GrpoSettings,
+    PpoSettings,
+    RftSettings,
+)
 from selfchallenge.quality.gate import Gate
 from selfchallenge.quality.settings import GateSettings
 from selfchallenge.ranges import COUNT, POSITIVE, SEED, TEMPERATURE, Range, require
@@ -220,7 +226,7 @@ def agree(
 
     Raises:
         UsageError: the directory holds a run of another environment or data or with other
-            settings, or one that was better isolated.
+            settings, or one that was better isolated. What only memory depends on may differ.
     """
     asked = dataclasses.asdict(settings)
     found = run.read_json("run.json")
@@ -240,8 +246,12 @@ def agree(
             where=str(run.path),
             fix="go on where the level holds (selfchallenge doctor), or begin a new run",
         )
-    for name, begun, now in _differences(completed(found["settings"]), _plain(asked)):
-        raise _other(run, f"{name} = {begun!r}, not {now!r}")
+    differences = list(_differences(completed(found["settings"]), _plain(asked)))
+    for name, begun, now in differences:
+        if not _of_memory(name):
+            raise _other(run, f"{name} = {begun!r}, not {now!r}")
+    if differences:
+        run.write_json("run.json", found | {"settings": _plain(asked)})
 
 
 def amend(run: RunDirectory, settings: RunSettings) -> None:
@@ -257,7 +267,8 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
     changed = [name for name, _, _ in _differences(completed(found["settings"]), asked)]
     own = settings.learner
-    other = next((n for n in changed if not n.startswith(f"{own}.") and n not in BAND), "")
+    late = (*BAND, "batch")
+    other = next((n for n in changed if not n.startswith(f"{own}.") and n not in late), "")
     what = ""
     if other.partition(".")[0] in LEARNERS:
         what = f"{settings.algorithm} does not learn by {other}"
@@ -265,14 +276,15 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
         what = f"{other} was used by earlier stages of this run"
     elif (run.path / "model").exists():
         what = "this run is trained already"
-    elif settings.algorithm in ONLINE:
+    elif settings.algorithm in ONLINE and not all(map(_of_memory, changed)):
         what = f"the attempts of {settings.algorithm} were made by the policy of other settings"
     if what:
         raise UsageError(
             what,
             where="--set",
             fix="begin a new run (--tasks-from takes the tasks of this one, --learn-from its "
-            f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change",
+            f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change, "
+            f"before any {' and '.join(f'{own}.{name}' for name in MEMORY)}",
         )
     run.write_json("run.json", found | {"settings": asked})
 
@@ -324,14 +336,31 @@ def _version(name: str) -> str | None:
 
 
 def _differences(
-    begun: Mapping[str, Any], asked: Mapping[str, Any], within: str = ""
+    begun: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
     """Single settings that differ, by their dotted names, with both values."""
-    for name, value in asked.items():
+    before = dict(_flat(begun))
+    for name, value in _flat(asked):
+        if before[name] != value:
+            yield name, before[name], value
+
+
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what comes of a run, by their dotted names."""
+    return {name: value for name, value in _flat(_plain(settings)) if not _of_memory(name)}
+
+
+def _of_memory(name: str) -> bool:
+    """Whether a setting, by its dotted name, changes a result by rounding at most."""
+    return name == "batch" or name.rpartition(".")[2] in MEMORY
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
         if isinstance(value, dict):
-            yield from _differences(begun[name], value, f"{within}{name}.")
-        elif begun[name] != value:
-            yield f"{within}{name}", begun[name], value
+            yield from _flat(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
 
 
 def _plain(value: Any) -> Any:

@@ -99,6 +99,21 @@ def test_sft_steps_are_ours(tmp_path):
     }
 
 
+@pytest.mark.parametrize("rank", [4, 0])
+def test_weights_loaded_in_bfloat16_are_trained_in_float32_where_that_is_asked_for(tmp_path, rank):
+    """As a GPU loads them; TRL multiplies in what it finds."""
+    found = []
+    for engine in ("own", "trl"):
+        model = Tiny()
+        for parameter in model.module.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        settings = replace(RFT, rank=rank)
+        report = train_rft(model, episodes(1.0), tmp_path / engine, settings, engine=engine)
+        found.append((report.losses, report.precision))
+    assert found[0][1] == found[1][1] == "float32"
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+
+
 def test_sft_with_micro_batches_is_the_same(tmp_path):
     one = train_rft(Tiny(), episodes(1.0), tmp_path / "own", RFT)
     cut = RftSettings(**COMMON, batch=4, epochs=3, micro_tokens=50)
@@ -264,7 +279,9 @@ def test_grpo_steps_are_ours(tmp_path, kind):
     assert own.losses == pytest.approx(trl.losses, abs=1e-3)
     for mine, theirs in zip(own.steps, trl.steps, strict=True):
         # TRL tells the mean over pieces of the batch, which have more and fewer tokens.
-        assert mine.figures == pytest.approx(theirs.figures, abs=1e-3, rel=0.05)
+        shared = {name: mine.figures[name] for name in theirs.figures}
+        assert shared == pytest.approx(theirs.figures, abs=1e-3, rel=0.1)
+        assert mine.figures.keys() - shared.keys() == {"mismatch", "moved"}
         assert (mine.tokens, mine.learning_rate) == (theirs.tokens, theirs.learning_rate)
     assert (own.samples, own.tasks) == (trl.samples, trl.tasks)
     first, second = weights(tmp_path / "own"), weights(tmp_path / "trl")

@@ -1,11 +1,12 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from selfchallenge.environments.loading import load_environment, spelling_of
 from selfchallenge.errors import UsageError
 from selfchallenge.learner.settings import PpoSettings, RftSettings
-from selfchallenge.manifest import RunSettings, agree, amend
+from selfchallenge.manifest import RunSettings, agree, amend, decisive
 from selfchallenge.runs.store import RunDirectory
 
 MEMO = """
@@ -99,6 +100,37 @@ def test_a_setting_that_a_run_did_not_know_yet_has_its_default(begin, tmp_path):
         assert not other.read_json("run.json")["settings"]["rft"]["only_success"]
     with pytest.raises(UsageError, match="aimed_at = '', not 'x'"):
         begin(world, ppo=PpoSettings(group=6), aimed_at="x")
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_less(begin, tmp_path):
+    world, file = load_environment("library"), tmp_path / "run" / "run.json"
+    begin(world, algorithm="ppo", temperature=1.0)
+    less = PpoSettings(micro_tokens=300, gradient_checkpointing=True)
+    begin(world, algorithm="ppo", temperature=1.0, batch=8, ppo=less)
+    written = json.loads(file.read_text())["settings"]
+    assert written["batch"] == 8
+    assert written["ppo"]["micro_tokens"] == 300
+    with pytest.raises(UsageError, match=r"ppo\.group = 4, not 6"):
+        begin(world, algorithm="ppo", temperature=1.0, batch=8, ppo=replace(less, group=6))
+
+
+def test_less_memory_is_no_other_training_of_an_online_algorithm(tmp_path):
+    begun = RunSettings(algorithm="ppo", temperature=1.0)
+    with RunDirectory.open(tmp_path / "run", create=True) as run:
+        agree(run, "library", load_environment("library"), begun, "B")
+        amend(run, replace(begun, batch=8, ppo=PpoSettings(micro_tokens=300)))
+        settings = run.read_json("run.json")["settings"]
+        assert (settings["batch"], settings["ppo"]["micro_tokens"]) == (8, 300)
+        with pytest.raises(UsageError, match="made by the policy of other settings") as error:
+            amend(run, replace(begun, ppo=PpoSettings(micro_tokens=300, group=6)))
+        assert "ppo.micro_tokens and ppo.gradient_checkpointing" in error.value.fix
+
+
+def test_what_decides_a_run_has_nothing_of_memory():
+    one = RunSettings(batch=3, rft=RftSettings(micro_tokens=1, gradient_checkpointing=True))
+    assert decisive(asdict(one)) == decisive(asdict(RunSettings()))
+    assert decisive(asdict(one))["rft.batch"] == 8
+    assert decisive(asdict(replace(one, seed=1))) != decisive(asdict(one))
 
 
 def test_a_spelling_finds_the_class_from_any_folder(memos, tmp_path, monkeypatch):

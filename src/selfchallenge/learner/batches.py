@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from selfchallenge.learner.packing import pack
+from selfchallenge.learner.packing import packed_length
 from selfchallenge.learner.samples import Sample
 
 U = TypeVar("U")
@@ -69,7 +69,7 @@ def micro_batches(
     samples: list[Sample] = []
     for unit in sorted(units, key=lambda u: [s.ids for s in samples_of(u)]):
         own = samples_of(unit)
-        if piece and len(pack([*samples, *own]).ids) > tokens:
+        if piece and packed_length([*samples, *own]) > tokens:
             yield piece
             piece, samples = [], []
         piece.append(unit)

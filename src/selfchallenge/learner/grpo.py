@@ -16,20 +16,13 @@ import torch
 from torch import Tensor
 
 from selfchallenge.errors import StageError
+from selfchallenge.learner.attempts import Attempted, Attempts, Iteration, Said, joined
 from selfchallenge.learner.losses import (
-    clipped_surrogate,
     group_advantages,
     kl_k3,
     token_weights,
 )
-from selfchallenge.learner.online import (
-    Attempted,
-    Attempts,
-    Iteration,
-    Online,
-    Said,
-    joined,
-)
+from selfchallenge.learner.online import Online
 from selfchallenge.learner.samples import in_words
 from selfchallenge.learner.settings import Engine, GrpoSettings
 from selfchallenge.learner.step import Forward, resolve_precision
@@ -143,21 +136,14 @@ class Grpo(Online):
             )
         ]
 
-    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped surrogate, and the divergence from the untrained model."""
-        settings, old, weights = self.settings, joined(piece, "old"), joined(piece, "weights")
-        per_token = clipped_surrogate(
-            said.logprobs,
-            old,
-            joined(piece, "advantages"),
-            settings.clip_low,
-            settings.clip_high,
-        )
-        if not settings.kl:
-            return (per_token * weights).sum(), {}
-        divergence = kl_k3(said.logprobs, joined(piece, "reference"))
-        loss = ((per_token + settings.kl * divergence) * weights).sum()
-        return loss, {"kl": float((divergence * weights).sum().detach())}
+        settings, weights = self.settings, joined(piece, "weights")
+        per_token, figures = self.surrogate(piece, said, settings.clip_low, settings.clip_high)
+        if settings.kl:
+            figures["kl"] = kl_k3(said.logprobs, joined(piece, "reference"))
+            per_token = per_token + settings.kl * figures["kl"]
+        return (per_token * weights).sum(), figures
 
     def _advantages(self, group: list[Said]) -> Tensor:
         rewards = torch.tensor([[one.reward for one in group]])

@@ -59,6 +59,27 @@ def token_logprobs(
     return torch.cat([checkpoint(chunk, h, t, use_reentrant=False) for h, t in parts])
 
 
+@torch.no_grad()
+def token_entropies(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], rows: int = ROWS, temperature: float = 1.0
+) -> Tensor:
+    """Entropy in nats of what each token was drawn from, [N] in float32, without a graph.
+
+    Args:
+        hidden: last hidden states at the positions that predict the tokens, [N, H].
+        head: the output layer, [n, H] to [n, V].
+        rows: size of a chunk.
+        temperature: that the logits are divided by.
+    """
+    if not len(hidden):
+        return hidden.new_zeros(0, dtype=torch.float32)
+    parts = []
+    for part in torch.split(hidden, rows):
+        logprobs = (head(part).float() / temperature).log_softmax(1)
+        parts.append(-(logprobs.exp() * logprobs).sum(1))
+    return torch.cat(parts)
+
+
 def nll(logprobs: Tensor, weights: Tensor, normaliser: float) -> Tensor:
     """Negative log-likelihood: minus the weighted sum of log-probabilities over `normaliser`.
 
@@ -155,14 +176,22 @@ def clipped_surrogate(
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
 
 
+def is_clipped(
+    logprobs: Tensor, old: Tensor, advantages: Tensor, low: float, high: float
+) -> Tensor:
+    """1 for each token whose gradient `clipped_surrogate` cuts off, 0 for the others, [N].
+
+    The arguments are those of `clipped_surrogate`.
+    """
+    ratio = (logprobs - old).exp()
+    return torch.where(advantages > 0, ratio > 1 + high, ratio < 1 - low).float() * (
+        advantages != 0
+    )
+
+
 def kl_k1(logprobs: Tensor, reference: Tensor) -> Tensor:
     """Log-ratio of each sampled token: unbiased for the divergence from the reference, [N]."""
     return logprobs - reference
-
-
-def kl_k2(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """Half the squared log-ratio: biased a little, its gradient is that of the divergence, [N]."""
-    return (logprobs - reference).square() / 2
 
 
 def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
@@ -225,6 +254,17 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Ten
     """
     clipped = old + (values - old).clamp(-clip, clip)
     return torch.maximum((values - returns).square(), (clipped - returns).square()) / 2
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """Share of the variance of what came that the values knew of; 0 where nothing varies.
+
+    Args:
+        values: what was expected, [N].
+        returns: what came, [N].
+    """
+    varied = float(returns.var(correction=0))
+    return 1 - float((returns - values).var(correction=0)) / varied if varied else 0.0
 
 
 def whiten(values: Tensor) -> Tensor:

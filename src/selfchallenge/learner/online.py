@@ -8,12 +8,10 @@ resumed training meets the very attempts of one that was not.
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,14 +20,25 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import StageError
 from selfchallenge.learner import parallel
 from selfchallenge.learner.adapters import Untrained
-from selfchallenge.learner.losses import mismatch_weights
+from selfchallenge.learner.attempts import (
+    Attempted,
+    Attempts,
+    Draw,
+    Iteration,
+    Rewarded,
+    Said,
+    draw,
+    joined,
+    noted,
+    samples_of,
+    spoilt,
+)
+from selfchallenge.learner.losses import clipped_surrogate, is_clipped, kl_k3, mismatch_weights
 from selfchallenge.learner.packing import Packed
 from selfchallenge.learner.samples import (
     Sample,
-    in_words,
     is_own_doing,
     trainable,
-    what_to_change,
 )
 from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
@@ -44,123 +53,6 @@ from selfchallenge.learner.training import Account, Gradients, StepRecord, Train
 
 EMPTY_ROUNDS = 3
 """Rounds in a row without anything to learn from that end a training; fewer may be bad luck."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Attempts to be made: at `task`, numbered `first` to `first + count - 1`."""
-
-    task: str
-    first: int
-    count: int
-
-
-class Attempts(Protocol):
-    """Makes attempts with the model as it is; those recorded before are handed out again."""
-
-    def __call__(self, draws: Sequence[Draw], /) -> list[list[Episode]]:
-        """The episodes of each draw, in order."""
-        ...
-
-
-def draw(tasks: Sequence[str], place: int, group: int, seed: int) -> Draw:
-    """What lies at a place of the deck: all tasks in a random order, then all in another one."""
-    lap, card = divmod(place, len(tasks))
-    order = list(tasks)
-    random.Random(f"{seed}/{lap}").shuffle(order)
-    return Draw(order[card], lap * group, group)
-
-
-@dataclass(frozen=True)
-class Attempted:
-    """One attempt to learn from, scored; all tensors are [n], one entry a sampled token.
-
-    Attributes:
-        sample: its tokens.
-        old: log-probabilities under the policy that is about to be updated.
-        reference: the same under the untrained model; `old` when nobody asks.
-        values: what the value head expected; 0 without one.
-        advantages: how much better than expected each token was.
-        returns: what the values should have been.
-        weights: of each token in the loss.
-    """
-
-    sample: Sample
-    old: Tensor
-    reference: Tensor
-    values: Tensor
-    advantages: Tensor
-    returns: Tensor
-    weights: Tensor
-
-
-@dataclass(frozen=True)
-class Said:
-    """What the models say of an attempt before the update; all tensors are [n]."""
-
-    sample: Sample
-    reward: float
-    old: Tensor
-    reference: Tensor
-    values: Tensor
-
-
-Rewarded = tuple[Sample, float]
-"""What an attempt said, and what it earned."""
-
-
-@dataclass
-class Iteration:
-    """Attempts of one iteration.
-
-    Attributes:
-        place: in the deck, behind the groups that were attempted.
-        groups: attempts to learn from, by task.
-        tried: groups attempted.
-        rewards: of the attempts that can be learnt from, also of groups that were dropped.
-        outside: groups that came out both ways, and not within the band.
-        left_out: attempts that cannot be learnt from, by reason.
-    """
-
-    place: int
-    groups: list[list[Rewarded]] = field(default_factory=list)
-    tried: int = 0
-    rewards: list[float] = field(default_factory=list)
-    outside: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """What is said of the attempts beside each step on them."""
-        return {
-            "place": self.place,
-            "attempts": sum(map(len, self.groups)),
-            "untrainable": self.left_out.total(),
-            "groups": len(self.groups),
-            "tried": self.tried,
-            "reward": fmean(self.rewards),
-        }
-
-    def after(self, other: Iteration) -> Iteration:
-        """Both as one, of which the other came first and gave nothing to learn from."""
-        return Iteration(
-            self.place,
-            self.groups,
-            other.tried + self.tried,
-            other.rewards + self.rewards,
-            other.outside + self.outside,
-            other.left_out + self.left_out,
-        )
-
-
-def samples_of(attempted: Attempted) -> Sequence[Sample]:
-    """The one sequence of an attempt."""
-    return (attempted.sample,)
-
-
-def joined(piece: Iterable[Any], name: str) -> Tensor:
-    """One tensor of all attempts of a piece, token after token."""
-    return torch.cat([getattr(attempted, name) for attempted in piece])
 
 
 @dataclass
@@ -204,8 +96,9 @@ class Online:
         iteration = self.next_round(records)
         if iteration is None:
             return iter(())
-        batch = self.credit(self._say(iteration.groups))
-        self.figures = iteration.figures
+        said = self._say(iteration.groups)
+        self.figures = iteration.figures | noted([one for group in said for one in group])
+        batch = self.credit(said)
         return iter([batch] * self.settings.updates)
 
     def next_round(self, records: Sequence[StepRecord]) -> Iteration | None:
@@ -236,11 +129,12 @@ class Online:
     def gradients(self, batch: list[Attempted]) -> Gradients:
         """Add a batch's gradients."""
         found: dict[str, float] = {}
+        tokens = sum(attempted.sample.trained for attempted in batch)
 
         def loss_of(piece: list[Attempted], _: Packed, said: Forward) -> Tensor:
             loss, figures = self.loss(piece, said)
-            for name, value in figures.items():
-                found[name] = found.get(name, 0.0) + value
+            for name, values in figures.items():
+                found[name] = found.get(name, 0.0) + float(values.detach().sum()) / tokens
             return loss
 
         loss, read = accumulate(
@@ -252,7 +146,6 @@ class Online:
             dtype=self.dtype,
             temperature=self.temperature,
         )
-        tokens = sum(attempted.sample.trained for attempted in batch)
         return Gradients(loss, tokens, read, self.figures | parallel.summed(found))
 
     def account(self, records: Sequence[StepRecord]) -> Account:
@@ -310,18 +203,33 @@ class Online:
         """Give each token its advantage and its weight, group by group."""
         raise NotImplementedError
 
-    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
-        """A piece's part of the loss, and parts of figures that add up over the pieces."""
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, Tensor]]:
+        """A piece's part of the loss, and figures of each of its tokens, [N] each."""
         raise NotImplementedError
+
+    def surrogate(
+        self, piece: list[Attempted], said: Forward, low: float, high: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The clipped surrogate of each token, [N], and by what a collapse is seen early."""
+        old, advantages = joined(piece, "old"), joined(piece, "advantages")
+        figures = {
+            "entropy": said.entropies(),
+            "clipped": is_clipped(said.logprobs, old, advantages, low, high),
+            "moved": kl_k3(old, said.logprobs),
+        }
+        return clipped_surrogate(said.logprobs, old, advantages, low, high), figures
+
+    def values(self, said: Forward) -> Tensor:
+        """What is expected before each token, [N]."""
+        return torch.zeros_like(said.logprobs)
 
     def look(self, said: Forward) -> tuple[Tensor, Tensor]:
         """Log-probability and value of each token."""
-        return said.logprobs, torch.zeros_like(said.logprobs)
+        return said.logprobs, self.values(said)
 
     def corrected(self, weights: Tensor, said: Said) -> Tensor:
         """Weights corrected for what sampling and training disagree about."""
-        sampled = said.old.new_tensor(said.sample.logprobs)
-        return weights * mismatch_weights(said.old, sampled, self.settings.mismatch)
+        return weights * mismatch_weights(said.old, said.sampled, self.settings.mismatch)
 
     def _draw(self, place: int) -> Draw:
         return draw(self.tasks, place, self.settings.group, self.settings.seed)
@@ -370,17 +278,6 @@ class Online:
                 dtype=self.dtype,
                 temperature=self.temperature,
             )
-
-
-def spoilt(iteration: Iteration) -> StageError:
-    """What to say of an iteration none of whose attempts can be learnt from."""
-    count = iteration.left_out.total()
-    return StageError(
-        f"none of {count} attempts at {iteration.tried} tasks can be learnt from: "
-        f"{in_words(iteration.left_out)}",
-        where="train",
-        fix=what_to_change(iteration.left_out),
-    )
 
 
 def _logprobs(said: Forward) -> tuple[Tensor]:

@@ -44,17 +44,15 @@ class Packed:
         ids: token ids, [T].
         positions: place of each token in its own sequence, [T].
         nodes: the stretches of the row in order; their sizes add up to T.
-        masks: for each node, which keys (ancestors, then its own) a token sees, [size, keys].
         sources: place in the row of the token that predicts each trained token, [N].
         targets: ids of the trained tokens, sample after sample, [N].
         weights: factor of each trained token in the loss, [N].
-        biases: `masks` as attention wants them, made when first asked for.
+        biases: who sees whom, as attention wants it, made when first asked for.
     """
 
     ids: Tensor
     positions: Tensor
     nodes: tuple[Node, ...]
-    masks: tuple[Tensor, ...]
     sources: Tensor
     targets: Tensor
     weights: Tensor
@@ -64,10 +62,14 @@ class Packed:
         """0 where a query of the node sees a key and -inf where not, [groups * size, keys]."""
         key = (node, groups, dtype)
         if key not in self.biases:
-            mask = self.masks[node].repeat(groups, 1)
-            self.biases[key] = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-            self.biases[key].masked_fill_(~mask, float("-inf"))
+            size, keys = self.nodes[node].size, self.seen(node)
+            bias = torch.full((size, keys), float("-inf"), dtype=dtype, device=self.ids.device)
+            self.biases[key] = bias.triu_(keys - size + 1).repeat(groups, 1)
         return self.biases[key]
+
+    def seen(self, node: int) -> int:
+        """Keys that a node's last token sees: those of its ancestors and its own."""
+        return sum(self.nodes[i].size for i in (*self.nodes[node].past, node))
 
     def to(self, device: torch.device) -> Packed:
         """The same on another device."""
@@ -75,7 +77,6 @@ class Packed:
             ids=self.ids.to(device),
             positions=self.positions.to(device),
             nodes=self.nodes,
-            masks=tuple(mask.to(device) for mask in self.masks),
             sources=self.sources.to(device),
             targets=self.targets.to(device),
             weights=self.weights.to(device),
@@ -84,10 +85,7 @@ class Packed:
 
 def pack(samples: Sequence[Sample]) -> Packed:
     """Lay samples out as a tree; the order of the trained tokens is that of the samples."""
-    # The last trained token is only ever predicted, so it is not read.
-    sequences = [sample.ids[: max(0, sample.length - 1)] for sample in samples]
-    tree = _Tree(sequences)
-    tree.grow(range(len(samples)), 0, ())
+    tree = _Tree(samples)
     sources, targets, weights = [], [], []
     for sample, path in zip(samples, tree.paths, strict=True):
         trained = [i for i, sampled in enumerate(sample.mask) if sampled]
@@ -98,22 +96,28 @@ def pack(samples: Sequence[Sample]) -> Packed:
         ids=torch.tensor(tree.ids, dtype=torch.long),
         positions=torch.tensor(tree.positions, dtype=torch.long),
         nodes=tuple(tree.nodes),
-        masks=tuple(_mask(node, tree.nodes) for node in tree.nodes),
         sources=torch.tensor(sources, dtype=torch.long),
         targets=torch.tensor(targets, dtype=torch.long),
         weights=torch.tensor(weights, dtype=torch.float32),
     )
 
 
+def packed_length(samples: Sequence[Sample]) -> int:
+    """Tokens of the row that `pack` would make."""
+    return len(_Tree(samples).ids)
+
+
 class _Tree:
     """Grows nodes from the root down, depth first."""
 
-    def __init__(self, sequences: Sequence[tuple[int, ...]]) -> None:
-        self.sequences = sequences
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        # The last trained token is only ever predicted, so it is not read.
+        self.sequences = [sample.ids[: max(0, sample.length - 1)] for sample in samples]
         self.ids: list[int] = []
         self.positions: list[int] = []
         self.nodes: list[Node] = []
-        self.paths: list[list[int]] = [[] for _ in sequences]
+        self.paths: list[list[int]] = [[] for _ in samples]
+        self.grow(range(len(samples)), 0, ())
 
     def grow(self, members: Iterable[int], depth: int, past: tuple[int, ...]) -> None:
         """Add what comes after the first `depth` tokens of the members, which they share."""
@@ -143,11 +147,6 @@ def _common_beginning(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     first, last = min(sequences), max(sequences)
     end = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[:end]
-
-
-def _mask(node: Node, nodes: Sequence[Node]) -> Tensor:
-    before = sum(nodes[i].size for i in node.past)
-    return torch.ones(node.size, before + node.size, dtype=torch.bool).tril(before)
 
 
 def tree_attention(
@@ -182,13 +181,18 @@ def tree_attention(
     Raises:
         StageError: a sequence is longer than the sliding window.
     """
-    longest = max(mask.shape[1] for mask in tree.masks)
+    longest = max(map(tree.seen, range(len(tree.nodes))))
     if sliding_window is not None and longest > sliding_window:
         raise StageError(
             f"a sample of {longest} tokens is longer than the model's window of {sliding_window}",
             fix="lower the longest sample that is trained (max_length)",
         )
     del module, attention_mask
+    if len(tree.nodes) == 1:  # a long sample stands alone: no bias of the square of its length
+        out = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True
+        )
+        return out.transpose(1, 2).contiguous(), None
     sizes = [node.size for node in tree.nodes]
     keys, values = torch.split(key, sizes, dim=2), torch.split(value, sizes, dim=2)
     parts = []

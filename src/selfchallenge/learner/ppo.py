@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfchallenge.learner.attempts import Attempted, Attempts, Said, joined
 from selfchallenge.learner.losses import (
-    clipped_surrogate,
+    explained_variance,
     gae,
     kl_k1,
     token_weights,
     value_loss,
     whiten,
 )
-from selfchallenge.learner.online import Attempted, Attempts, Online, Said, joined
+from selfchallenge.learner.online import Online
 from selfchallenge.learner.settings import PpoSettings
 from selfchallenge.learner.step import Forward, resolve_precision
 from selfchallenge.learner.training import Progress, Trainable, Training, TrainingReport
@@ -78,9 +79,13 @@ class Ppo(Online):
         self._head = ValueHead(width, device=self.model.module.device)
         return {f"value_head.{name}": p for name, p in self._head.named_parameters()}
 
-    def look(self, said: Forward) -> tuple[Tensor, Tensor]:
-        """Log-probability and value of each token."""
-        return said.logprobs, self._values(said)
+    def values(self, said: Forward) -> Tensor:
+        """What the value head expects before each token, [N]."""
+        if self._head is None:
+            raise RuntimeError("the value head is made by begin()")
+        with torch.autocast(said.states.device.type, enabled=False):
+            values: Tensor = self._head(said.states.float())
+        return values
 
     def credit(self, said: list[list[Said]]) -> list[Attempted]:
         """Advantages and returns of each token of each attempt."""
@@ -92,6 +97,8 @@ class Ppo(Online):
         ends = torch.tensor(lengths).cumsum(0) - 1
         rewards[ends] += rewards.new_tensor([one.reward for one in flat])
         advantages, returns = gae(rewards, values, lengths, settings.discount, settings.trace)
+        self.figures["value"] = float(values.mean())
+        self.figures["explained_variance"] = explained_variance(values, returns)
         # Without a difference between rewards, whitening would blow up what the value head errs by.
         if settings.whiten and len({one.reward for one in flat}) > 1:
             advantages = whiten(advantages)
@@ -110,31 +117,21 @@ class Ppo(Online):
             for one, advantage, came, weight in zip(flat, *parts, strict=True)
         ]
 
-    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, piece: list[Attempted], said: Forward) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped surrogate and the value loss."""
         settings, weights = self.settings, joined(piece, "weights")
         clip = settings.clip_ratio
-        policy = clipped_surrogate(
-            said.logprobs, joined(piece, "old"), joined(piece, "advantages"), clip, clip
-        )
+        policy, figures = self.surrogate(piece, said, clip, clip)
         value = value_loss(
-            self._values(said),
+            self.values(said),
             joined(piece, "values"),
             joined(piece, "returns"),
             settings.clip_value,
         )
-        figures = {"value": joined(piece, "values"), "value_loss": value}
+        figures["value_loss"] = value
         if settings.kl:
             figures["kl"] = kl_k1(said.logprobs, joined(piece, "reference"))
-        loss = ((policy + settings.value * value) * weights).sum()
-        return loss, {n: float((f * weights).sum().detach()) for n, f in figures.items()}
-
-    def _values(self, said: Forward) -> Tensor:
-        if self._head is None:
-            raise RuntimeError("the value head is made by begin()")
-        with torch.autocast(said.states.device.type, enabled=False):
-            values: Tensor = self._head(said.states.float())
-        return values
+        return ((policy + settings.value * value) * weights).sum(), figures
 
 
 class ValueHead(torch.nn.Module):

@@ -17,6 +17,10 @@ Engine = Literal["own", "trl"]
 """Whose step is taken: ours, or TRL's by its trainers, which shard weights over GPUs."""
 
 
+MEMORY = ("micro_tokens", "gradient_checkpointing")
+"""Settings of a step that decide how much memory it takes, and its result but for rounding."""
+
+
 @dataclass(frozen=True)
 class StepSettings:
     """What every optimiser step needs.
@@ -31,6 +35,8 @@ class StepSettings:
         micro_tokens: at most this many tokens in memory at once, shared beginnings counted once;
             a batch with more is cut and its gradients added. In float32 half as many; where there
             are no gradients (what is said of attempts before an update) four times as many.
+        gradient_checkpointing: keep of each layer its input only and compute the rest again in the
+            backward pass: less memory for long samples and large models, a third more time.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
         checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
         keep: steps (of an online algorithm, rounds of attempts) between two policies that are kept
@@ -46,6 +52,7 @@ class StepSettings:
     alpha: int = 32
     max_length: int = 2048
     micro_tokens: int = 1600
+    gradient_checkpointing: bool = False
     precision: Precision = "auto"
     checkpoint: int = 5
     keep: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,15 +16,16 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from selfchallenge.errors import StageError
+from selfchallenge.errors import ModelError, StageError
 from selfchallenge.learner import parallel
 from selfchallenge.learner.batches import micro_batches
-from selfchallenge.learner.losses import nll, token_logprobs
+from selfchallenge.learner.losses import nll, token_entropies, token_logprobs
 from selfchallenge.learner.packing import ATTENTION, Packed, pack
 from selfchallenge.learner.samples import Sample
 from selfchallenge.learner.settings import Precision
 from selfchallenge.models.freed import return_freed_memory
 from selfchallenge.models.packed import computes_bfloat16
+from selfchallenge.models.quiet import without_future_warnings
 
 U = TypeVar("U")
 
@@ -34,6 +35,13 @@ MILDER = (
     "run of an online algorithm"
 )
 """What to do about a training that diverged."""
+
+SMALLER = (
+    "the same command goes on from the last checkpoint with --set rft.micro_tokens=N (of the other "
+    "algorithms alike) below what it was, or --set rft.gradient_checkpointing=true, which helps "
+    "where a single sample is too long"
+)
+"""What to do about a training that does not fit into memory."""
 
 WITHOUT_GRADIENTS = 4
 """Times as many tokens at once where no layer keeps anything for a backward pass: shared beginnings
@@ -57,18 +65,29 @@ def token_limit(micro_tokens: int, dtype: torch.dtype) -> int:
 
 
 @contextmanager
-def training(module: Any, dtype: torch.dtype) -> Iterator[None]:
+def training(
+    module: Any, dtype: torch.dtype, *, gradient_checkpointing: bool = False
+) -> Iterator[None]:
     """Set a causal language model up for `backward` and leave it as it was, bit for bit.
 
     Inside, attention runs over packed rows and frozen weights are held in `dtype`; weights that
     are trained stay in float32.
+
+    Args:
+        module: causal language model.
+        dtype: what matrices are multiplied in.
+        gradient_checkpointing: keep each layer's input only, and compute the rest of it again in
+            the backward pass.
+
+    Raises:
+        StageError: the model cannot do without what its layers keep.
     """
     usual = module.config._attn_implementation  # noqa: SLF001 - there is no public getter
     casting = disable_input_dtype_casting(module) if dtype != torch.float32 else nullcontext()
     module.set_attn_implementation(ATTENTION)
     module.train()
     try:
-        with _held_in(module, dtype), casting:
+        with held_in(module, dtype), casting, _checkpointing(module, wanted=gradient_checkpointing):
             yield
     finally:
         module.eval()
@@ -76,7 +95,27 @@ def training(module: Any, dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def _held_in(module: Any, dtype: torch.dtype) -> Iterator[None]:
+def _checkpointing(module: Any, *, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    if not module.supports_gradient_checkpointing:
+        raise StageError(
+            f"{type(module).__name__} has no gradient checkpointing",
+            fix="switch it off (--set rft.gradient_checkpointing=false, of the other algorithms "
+            "alike)",
+        )
+    with without_future_warnings():  # the name is another one from transformers 6 on
+        module.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        with without_future_warnings():
+            module.gradient_checkpointing_disable()
+
+
+@contextmanager
+def held_in(module: Any, dtype: torch.dtype) -> Iterator[None]:
     """Inside, frozen weights are held in `dtype`; afterwards they are what they were."""
     frozen = {p: p.data for p in module.parameters() if not p.requires_grad}
     try:
@@ -88,6 +127,17 @@ def _held_in(module: Any, dtype: torch.dtype) -> Iterator[None]:
             parameter.data = data
 
 
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """Say what to do where `what` is more than the device's memory holds."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"out of memory: {what} ({str(error).partition('.')[0]})", where="train", fix=SMALLER
+        ) from error
+
+
 @dataclass(frozen=True)
 class Forward:
     """What the model says of the trained tokens of a packed row, with its graph.
@@ -95,10 +145,12 @@ class Forward:
     Attributes:
         logprobs: natural log-probability of each token at `temperature`, [N].
         states: last hidden state where each token is predicted, [N, H].
+        entropies: computes the entropy in nats of what each token was drawn from, [N].
     """
 
     logprobs: Tensor
     states: Tensor
+    entropies: Callable[[], Tensor]
 
 
 def forward(
@@ -112,9 +164,16 @@ def forward(
         dtype: what matrices are multiplied in.
         temperature: that log-probabilities are taken at.
     """
-    device = module.device.type
-    autocast = nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
-    with autocast:
+
+    def multiplying() -> AbstractContextManager[Any]:
+        device = module.device.type
+        return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
+
+    def entropies() -> Tensor:
+        with multiplying():
+            return token_entropies(states, head, temperature=temperature)
+
+    with multiplying():
         hidden = module.get_decoder()(
             input_ids=packed.ids[None],
             position_ids=packed.positions[None],
@@ -123,9 +182,8 @@ def forward(
         ).last_hidden_state[0]
         states = hidden[packed.sources]
         head = module.get_output_embeddings()
-        return Forward(
-            token_logprobs(states, packed.targets, head, temperature=temperature), states
-        )
+        logprobs = token_logprobs(states, packed.targets, head, temperature=temperature)
+        return Forward(logprobs, states, entropies)
 
 
 def sequence_logprobs(module: Any, packed: Packed, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -169,9 +227,11 @@ def accumulate(
     """
     total, read = 0.0, 0
     for piece in micro_batches(parallel.share(units, samples_of), tokens, samples_of):
-        packed = pack([s for unit in piece for s in samples_of(unit)]).to(module.device)
-        loss = loss_of(piece, packed, forward(module, packed, dtype, temperature))
-        torch.autograd.backward(loss)
+        packed = pack([s for unit in piece for s in samples_of(unit)])
+        with fitting(f"a pass over {len(packed.ids)} tokens and back"):
+            packed = packed.to(module.device)
+            loss = loss_of(piece, packed, forward(module, packed, dtype, temperature))
+            torch.autograd.backward(loss)
         total += loss.item()
         read += len(packed.ids)
         del loss
@@ -204,8 +264,10 @@ def evaluate(
     mine = parallel.share(numbered, _numbered_sample)
     with torch.no_grad(), _without_dropout(module):
         for piece in micro_batches(mine, tokens * WITHOUT_GRADIENTS, _numbered_sample):
-            packed = pack([sample for _, sample in piece]).to(module.device)
-            seen = look(forward(module, packed, dtype, temperature))
+            packed = pack([sample for _, sample in piece])
+            with fitting(f"a pass over {len(packed.ids)} tokens"):
+                packed = packed.to(module.device)
+                seen = look(forward(module, packed, dtype, temperature))
             lengths = [sample.trained for _, sample in piece]
             parts = zip(*(torch.split(tensor, lengths) for tensor in seen), strict=True)
             found |= {
@@ -292,7 +354,7 @@ def check_supported(module: Any, samples: Sequence[Sample]) -> None:
     """
     short = [_start(sample) for sample in sorted(samples, key=lambda s: s.length)[:2]]
     with torch.no_grad():
-        with _held_in(module, torch.float32):  # rounding is not what is compared
+        with held_in(module, torch.float32):  # rounding is not what is compared
             plain = torch.cat([_plain_logprobs(module, sample) for sample in short])
         with training(module, torch.float32), _without_dropout(module):
             ours = sequence_logprobs(module, pack(short).to(module.device))

@@ -22,7 +22,7 @@ import torch
 from selfchallenge.errors import StorageError
 from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import load_state, publish, save_state, set_aside
-from selfchallenge.learner.settings import StepSettings
+from selfchallenge.learner.settings import MEMORY, StepSettings
 from selfchallenge.learner.step import training, update
 from selfchallenge.models.attention import window_of
 from selfchallenge.task import content_hash
@@ -205,9 +205,9 @@ class Training:
 
     @property
     def fingerprint(self) -> str:
-        """Everything that decides the result."""
-        inputs = [asdict(self.settings), self.algorithm.inputs]
-        return content_hash([self.model.name, str(self.dtype), *inputs])
+        """What decides the result: a training that ran out of memory goes on with less of it."""
+        decisive = {k: v for k, v in asdict(self.settings).items() if k not in MEMORY}
+        return content_hash([self.model.name, str(self.dtype), decisive, self.algorithm.inputs])
 
     def run(self, progress: Progress | None = None) -> TrainingReport:
         """Train, go on with a training, or load a finished one; the model in memory is the result.
@@ -256,7 +256,9 @@ class Training:
             while done < len(self.records) < self.algorithm.steps:
                 done = len(self.records)
                 batches = self.algorithm.batches(self.records)
-                with training(module, self.dtype):
+                with training(
+                    module, self.dtype, gradient_checkpointing=settings.gradient_checkpointing
+                ):
                     self._steps(batches, adapted, own | beside, optimizer, progress)
             report = self._report(sum(p.numel() for p in own.values()))
             if processes.is_main():

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from selfchallenge.learner import processes
+from selfchallenge.learner.attempts import Rewarded
 from selfchallenge.learner.dpo import Preference
 from selfchallenge.learner.grpo import Grpo
-from selfchallenge.learner.online import Rewarded
 from selfchallenge.learner.rft import Likelihood
 from selfchallenge.learner.samples import Pair, Sample
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
@@ -264,8 +264,9 @@ class GroupRelative(TrlTraining):
 
     def told(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Tokens and figures of the step's attempts."""
-        named = ("place", "attempts", "untrainable", "groups", "tried", "reward", "kl")
+        named = ("place", "attempts", "untrainable", "groups", "tried", "reward", "kl", "entropy")
         figures = {name: float(logs[name]) for name in named if name in logs}
+        figures["clipped"] = float(logs["clip_ratio/region_mean"])
         return {"tokens": int(logs["tokens"]), "read": int(logs["read"]), "figures": figures}
 
     def _rows(self, group: Sequence[Rewarded]) -> list[dict[str, Any]]:

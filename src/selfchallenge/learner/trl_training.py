@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,9 @@ from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import publish
 from selfchallenge.learner.means import check_trl
-from selfchallenge.learner.step import MILDER
+from selfchallenge.learner.step import MILDER, fitting, held_in, token_limit
 from selfchallenge.learner.training import Progress, StepRecord, Training, TrainingReport
+from selfchallenge.models.quiet import without_future_warnings
 from selfchallenge.task import content_hash
 
 
@@ -104,6 +105,7 @@ class TrlTraining(Training):
             "weight_decay": 0.0,
             "seed": settings.seed,
             "bf16": self.dtype == torch.bfloat16,
+            "gradient_checkpointing": settings.gradient_checkpointing,
             "use_cpu": self.model.module.device.type == "cpu",
             "per_device_train_batch_size": share,
             "gradient_accumulation_steps": self.rows // (share * processes.count()),
@@ -146,8 +148,8 @@ class TrlTraining(Training):
                 where="--engine trl",
                 fix="set a batch that is a multiple of the number of processes",
             )
-        fitting = max(1, self.settings.micro_tokens // self.longest)
-        return max(n for n in range(1, each + 1) if each % n == 0 and n <= fitting)
+        most = token_limit(self.settings.micro_tokens, self.dtype) // self.longest
+        return max(n for n in range(1, each + 1) if each % n == 0 and n <= max(1, most))
 
     def _train(self, progress: Progress) -> TrainingReport:
         module = self.model.module
@@ -156,16 +158,20 @@ class TrlTraining(Training):
             module.requires_grad_(requires_grad=False)
         else:
             adapters.attach(module, self.model.name, 0, 0, self.settings.seed)
-        trainer = self.trainer()
-        trainer.create_scheduler = partial(self._schedule, trainer)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._release, cached=cached)
+            stack.enter_context(without_future_warnings())
+            trainer = self.trainer()
+            if self.dtype == torch.float32:  # TRL multiplies in what it finds
+                stack.enter_context(held_in(module, self.dtype))
+            trainer.create_scheduler = partial(self._schedule, trainer)
             recorder = _Recorder(self, progress)
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(recorder)
             last = self._last()
             if last is not None:
                 self.resumed = int(last.name.rpartition("-")[2])
-            with suppress(EndedEarly):
+            with suppress(EndedEarly), fitting(f"TRL's step of {self.rows} rows"):
                 trainer.train(resume_from_checkpoint=str(last) if last else None)
             self.records = self.recorded(trainer.state.log_history)
             report = self._report(
@@ -173,11 +179,14 @@ class TrlTraining(Training):
             )
             self._publish(trainer, report)
             shutil.rmtree(self.state_file.parent, ignore_errors=True)
-        finally:
-            module.config.use_cache = cached
-            module.requires_grad_(requires_grad=False)
-            module.eval()
         return report
+
+    def _release(self, *, cached: bool) -> None:
+        """Leave the module as one that is not trained."""
+        module = self.model.module
+        module.config.use_cache = cached
+        module.requires_grad_(requires_grad=False)
+        module.eval()
 
     def _schedule(self, trainer: Any, num_training_steps: int, optimizer: Any = None) -> Any:
         """Our warm-up: transformers' own begins with a step at a learning rate of 0."""

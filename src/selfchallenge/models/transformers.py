@@ -112,7 +112,7 @@ class TransformersModel:
         """One completion per prompt, in order.
 
         Raises:
-            ModelError: the template refuses the messages, or the weights give NaN.
+            ModelError: the template refuses the messages, the weights give NaN, or memory runs out.
         """
         replies = [Reply(prompt, self.render(prompt)) for prompt in prompts]
         for reply in replies:
@@ -120,8 +120,16 @@ class TransformersModel:
                 reply.finish = "context"
         waiting = [reply for reply in replies if reply.finish is None]
         if waiting:
-            with freed_memory_kept(), self._computing():
-                self._decode(waiting, sampling)
+            try:
+                with freed_memory_kept(), self._computing():
+                    self._decode(waiting, sampling)
+            except torch.OutOfMemoryError as error:
+                self.forget()
+                raise ModelError(
+                    f"out of memory with {min(self.batch, len(waiting))} conversations at once",
+                    where=f"{self.name} on {self.device}",
+                    fix=f"the same command goes on with fewer: --set batch={self.batch // 2 or 1}",
+                ) from error
         return [reply.completion(self.tokenizer, self._ends) for reply in replies]
 
     def render(self, prompt: Prompt) -> Ids:

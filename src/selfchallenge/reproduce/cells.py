@@ -23,7 +23,7 @@ from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
 from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.user import ModelUser, played_by
-from selfchallenge.manifest import ONLINE, completed
+from selfchallenge.manifest import ONLINE, completed, decisive
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
@@ -47,8 +47,7 @@ def state_of(cell: Cell) -> tuple[State, str]:
     found = RunFiles(cell.folder).read_json(NOTE)
     if found is None:
         return ("begun" if (cell.folder / "run.json").exists() else "owed"), ""
-    begun = found["asked"] | {"settings": completed(found["asked"]["settings"])}
-    if begun != _asked(cell):
+    if _decisive(found["asked"]) != _decisive(_asked(cell)):
         raise UsageError(
             "this cell was run with other settings",
             where=str(cell.folder / NOTE),
@@ -184,7 +183,7 @@ def _benchmark(
 
 
 def _asked(cell: Cell) -> dict[str, Any]:
-    """What decides the outcome of a cell, as JSON holds it."""
+    """What is asked of a cell, as JSON holds it."""
     asked = {
         "stages": cell.stages,
         "environment": cell.environment,
@@ -194,6 +193,10 @@ def _asked(cell: Cell) -> dict[str, Any]:
     }
     found: dict[str, Any] = json.loads(json.dumps(asked))
     return found
+
+
+def _decisive(asked: dict[str, Any]) -> dict[str, Any]:
+    return asked | {"settings": decisive(completed(asked["settings"]))}
 
 
 def _check_data(cell: Cell) -> None:

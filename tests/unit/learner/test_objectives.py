@@ -13,11 +13,11 @@ from policy import Sampler
 from tiny_learner import TinyModel
 
 from selfchallenge.learner import adapters
+from selfchallenge.learner.attempts import Said
 from selfchallenge.learner.grpo import Grpo
-from selfchallenge.learner.online import Said
 from selfchallenge.learner.ppo import Ppo
 from selfchallenge.learner.settings import GrpoSettings, PpoSettings
-from selfchallenge.learner.step import training
+from selfchallenge.learner.step import training, update
 
 TASKS = ["a", "b", "c", "d"]
 TEMPERATURE = 0.7
@@ -186,6 +186,15 @@ def test_the_second_update_of_a_round_still_clips_against_the_policy_that_sample
     settings = replace(GrpoSettings(**COMMON), updates=2)
     model = TinyModel()
     algorithm = Grpo(model, TASKS, Sampler(model), settings, TEMPERATURE)
-    adapters.attach(model.module, "tiny", settings.rank, settings.alpha, 0)
-    first, second = algorithm.batches([])
-    assert all(torch.equal(a.old, b.old) for a, b in zip(first, second, strict=True))
+    adapted = adapters.attach(model.module, "tiny", settings.rank, settings.alpha, 0)
+    parameters = adapters.trained_parameters(adapted)
+    optimizer = torch.optim.AdamW(parameters.values(), weight_decay=0.0)
+    found, batches = [], algorithm.batches([])
+    with training(model.module, torch.float32):
+        for batch in batches:
+            found.append(algorithm.gradients(batch))
+            update(optimizer, 0.02, 1.0, found[-1].loss)
+    # In the first update the policy is the one that sampled; by the second it has moved away.
+    assert found[0].figures["moved"] == pytest.approx(0, abs=1e-6)
+    assert found[1].figures["moved"] > 1e-3
+    assert found[0].figures["clipped"] == 0 < found[1].figures["clipped"]

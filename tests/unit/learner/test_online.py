@@ -1,21 +1,23 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from policy import Sampler, chance_of_success
-from tiny_learner import TinyModel, make_episode
+from tiny_learner import VOCABULARY, TinyModel, make_episode
 
 from selfchallenge.episode import USER_FAULT, StopReason
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, online
+from selfchallenge.learner.attempts import Draw, draw
 from selfchallenge.learner.grpo import Grpo, train_grpo
-from selfchallenge.learner.losses import mismatch_weights, nll
-from selfchallenge.learner.online import Draw, draw
+from selfchallenge.learner.losses import mismatch_weights, nll, value_loss
 from selfchallenge.learner.packing import pack
-from selfchallenge.learner.ppo import Ppo, train_ppo
+from selfchallenge.learner.ppo import Ppo, ValueHead, train_ppo
 from selfchallenge.learner.settings import GrpoSettings, PpoSettings
 from selfchallenge.learner.step import evaluate, sequence_logprobs, training, update
+from selfchallenge.settings import preset
 
 TASKS = ["a", "b", "c", "d"]
 COMMON = {
@@ -192,6 +194,44 @@ def test_the_value_head_learns_what_is_to_come():
             losses.append(found.figures["value_loss"])
             update(optimizer, 0.02, 10.0, found.loss)
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["laptop", "paper"])
+@pytest.mark.parametrize("width", [896, 4096])
+def test_the_value_head_gets_to_what_is_usual_within_the_rounds_of_a_preset(name, width):
+    """States of a model are alike for the most part; here half of each is."""
+    settings = preset(name).ppo
+    draw = torch.Generator().manual_seed(0)
+    shared = torch.randn(width, generator=draw)
+    head = ValueHead(width)
+    optimizer = torch.optim.AdamW(head.parameters(), weight_decay=0.0)
+    for _ in range(settings.iterations * settings.updates):
+        states = shared + torch.randn(64, width, generator=draw)
+        old = head(states).detach()
+        returns = torch.full((64,), 0.4)
+        loss = value_loss(head(states), old, returns, settings.clip_value).mean()
+        (settings.value * loss).backward()
+        update(optimizer, settings.value_learning_rate, settings.clip, float(loss))
+    assert float(old.mean()) > 0.3
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(Grpo, GRPO), (Ppo, PPO)])
+def test_figures_are_means_over_tokens_however_the_batch_is_cut(kind, settings):
+    settings = replace(settings, kl=0.1)
+    found = []
+    for micro_tokens in (10_000, 2):
+        cut = replace(settings, micro_tokens=micro_tokens, mismatch=0.5)
+        model, algorithm, batch, _ = begun(kind, cut)
+        apart = [replace(a, reference=a.old - 0.2, old=a.old + 0.1) for a in batch]
+        with training(model.module, torch.float32):
+            found.append(algorithm.gradients(apart).figures)
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    divergence = 0.2 if kind is Ppo else math.exp(-0.2) + 0.2 - 1
+    assert found[0]["kl"] == pytest.approx(divergence, abs=1e-4)
+    assert found[0]["moved"] == pytest.approx(math.exp(-0.1) + 0.1 - 1, abs=1e-4)
+    assert found[0]["mismatch"] == pytest.approx(0, abs=1e-5)
+    assert 0 < found[0]["entropy"] <= math.log(VOCABULARY)
+    assert 0 <= found[0]["clipped"] <= 1
 
 
 def test_each_token_pays_for_its_divergence():
