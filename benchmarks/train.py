@@ -6,8 +6,15 @@ The same model, LoRA adapters, batches and ids for all arms. The samples are wha
 the opening of a task of `calculation`, then a short action; only the action is trained. Each arm
 runs in a process of its own (so its peak memory is its own), the arms by turns, and of each the
 median step counts; the first step warms up. On a machine that others use too, the processor time
-says more than the wall time, so both are given. TRL runs with its defaults (activation
-checkpointing, a fused output layer) and once without the checkpointing.
+says more than the wall time, so both are given.
+
+    ours                with what the samples share read once
+    ours-checkpointed   the same with gradient checkpointing
+    ours-apart          each sample with another first token, so that nothing is shared
+    trl                 TRL's defaults: gradient checkpointing, a fused output layer
+    trl-unchecked       without the checkpointing
+    trl-held            the defaults, with weights held in the precision of the matrices, as a GPU
+                        loads them and as ours holds those that are frozen
 """
 
 from __future__ import annotations
@@ -36,7 +43,7 @@ from selfchallenge.learner.step import backward, training, update
 from selfchallenge.models.base import Prompt
 from selfchallenge.models.loading import load_model
 
-ARMS = ("ours", "trl", "trl-unchecked")
+ARMS = ("ours", "ours-checkpointed", "ours-apart", "trl", "trl-unchecked", "trl-held")
 PRECISIONS = ("bfloat16", "float32")
 BATCH, RANK, ALPHA = 4, 16, 32
 
@@ -71,12 +78,21 @@ def make_samples(model: Any, count: int) -> list[Sample]:
     return samples
 
 
-def ours(model: Any, samples: list[Sample], dtype: torch.dtype) -> list[Clocked]:
+def set_apart(samples: list[Sample]) -> list[Sample]:
+    """The samples behind a token of their own each: none begins as another does."""
+    return [
+        Sample((number, *s.ids), (False, *s.mask), s.logprobs) for number, s in enumerate(samples)
+    ]
+
+
+def ours(
+    model: Any, samples: list[Sample], dtype: torch.dtype, *, checkpointing: bool
+) -> list[Clocked]:
     adapted = adapters.attach(model.module, model.name, RANK, ALPHA, 0)
     parameters = adapters.trained_parameters(adapted)
     optimizer = torch.optim.AdamW(parameters.values(), weight_decay=0.0)
     seconds = []
-    with training(model.module, dtype):
+    with training(model.module, dtype, gradient_checkpointing=checkpointing):
         for start in range(0, len(samples), BATCH):
             began = clock()
             loss, _ = backward(model.module, samples[start : start + BATCH], 4096, dtype)
@@ -143,10 +159,14 @@ def run_arm(arm: str, precision: str, spec: str, steps: int) -> dict[str, Any]:
     samples = make_samples(model, BATCH * (1 + steps))
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if arm == "ours":
-        seconds = ours(model, samples, dtype)
+    if arm == "ours-apart":
+        samples = set_apart(samples)
+    if arm == "trl-held":
+        model.module.to(dtype)
+    if arm.startswith("ours"):
+        seconds = ours(model, samples, dtype, checkpointing=arm == "ours-checkpointed")
     else:
-        seconds = theirs(model, samples, dtype, checkpointing=arm == "trl")
+        seconds = theirs(model, samples, dtype, checkpointing=arm != "trl-unchecked")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cuda = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return {
@@ -209,7 +229,12 @@ def main() -> None:
         arm, _, precision = chosen.arm.rpartition("-")
         print("\n" + json.dumps(run_arm(arm, precision, chosen.model, chosen.steps)))
         return
-    names = [f"{arm}-{precision}" for precision in chosen.precision or PRECISIONS for arm in ARMS]
+    names = [
+        f"{arm}-{precision}"
+        for precision in chosen.precision or PRECISIONS
+        for arm in ARMS
+        if (arm, precision) != ("trl-held", "float32")  # as it is loaded
+    ]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(chosen.rounds):
         for name in names:

@@ -34,12 +34,17 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-def begun(kind, settings, temperature=1.0):
-    """An algorithm that has begun on a fresh model, and the first batch that it made."""
+def begun(kind, settings, temperature=1.0, expected=0.0):
+    """An algorithm that has begun on a fresh model, and the first batch that it made.
+
+    `expected` is what a value head expects before every token.
+    """
     model = TinyModel()
     algorithm = kind(model, TASKS, Sampler(model), settings, temperature)
     adapted = adapters.attach(model.module, "tiny", settings.rank, settings.alpha, 0)
     beside = algorithm.begin(adapted, torch.float32)
+    if expected:
+        beside["value_head.bias"].data.fill_(expected)
     (batch,) = algorithm.batches([])
     return model, algorithm, batch, adapters.trained_parameters(adapted) | beside
 
@@ -134,7 +139,10 @@ def test_log_probabilities_recomputed_from_the_ids_are_those_that_were_sampled(k
         assert torch.allclose(attempted.reference, sampled, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(Grpo, GRPO), (Ppo, PPO)])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [*((Grpo, replace(GRPO, loss=loss)) for loss in ("grpo", "dr_grpo", "dapo")), (Ppo, PPO)],
+)
 def test_micro_batches_of_one_give_the_gradients_of_one_batch(kind, settings):
     settings = replace(settings, kl=0.1)
     found = []
@@ -161,14 +169,15 @@ def test_advantages_of_zero_leave_the_weights_alone(kind, settings):
     assert all(torch.equal(before[name], p) for name, p in parameters.items())
 
 
-def test_ppo_with_lambda_one_and_a_constant_value_is_reinforce():
+@pytest.mark.parametrize("constant", [0.0, 0.25])
+def test_ppo_with_lambda_one_and_a_constant_value_is_reinforce(constant):
     settings = replace(PPO, kl=0.0, value=0.0, whiten=False)
-    model, algorithm, batch, parameters = begun(Ppo, settings)
+    model, algorithm, batch, parameters = begun(Ppo, settings, expected=constant)
     ppo = gradients(model, parameters, lambda: algorithm.gradients(batch))
 
-    # The value head still expects nothing, so a token's advantage is the reward of its attempt.
-    rewarded = [replace(a.sample, weight=float(a.returns[-1])) for a in batch]
-    assert {sample.weight for sample in rewarded} == {0.0, 1.0}
+    # A token's advantage is the reward of its attempt less the baseline.
+    rewarded = [replace(a.sample, weight=float(a.returns[-1]) - constant) for a in batch]
+    assert {sample.weight for sample in rewarded} == {-constant, 1.0 - constant}
     packed = pack(rewarded)
     count = sum(sample.trained for sample in rewarded)
     for parameter in parameters.values():
