@@ -1,164 +1,185 @@
-"""Draws the figures as SVG, without any library: bars, lines and the spread of lengths."""
+"""Draws the figures as SVG: bars, lines, learning curves and the spread of lengths."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
+from selfchallenge.errors import MissingExtraError
 from selfchallenge.reproduce.experiment import Experiment
 from selfchallenge.reproduce.result import Row
 
-WIDTH, LEFT, RIGHT = 720, 250, 40
-OURS, THEIRS = "#8ac", "#c63"
-COLOURS = ("#356", "#583", "#86a", "#a60", "#048", "#a33", "#0a8", "#c6c", "#888", "#000")
-"""Of lines; as many as the largest experiment has arms."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 8.0, 4.5
+"""Of a figure, in inches of 72 points."""
+
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "selfchallenge",  # the same figure is the same file
+}
+
+Point = tuple[float, Mapping[str, Any]]
+"""Where a score lies, and the score."""
+
+
+def check_plots(experiment: Experiment) -> None:
+    """Make sure that the figure of an experiment can be drawn, before anything is run.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    if experiment.plot and find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "train")
 
 
 def draw(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
     """The figure of an experiment; empty when it is a table."""
-    if experiment.plot == "bars":
-        return _bars(experiment.title, rows)
-    if experiment.plot == "lines":
-        return _lines(experiment, scale, rows)
-    if experiment.plot == "curves":
-        return _curves(experiment.title, rows)
-    return _lengths(experiment.title, rows) if experiment.plot == "lengths" else ""
+    if not experiment.plot:
+        return ""
+    from matplotlib import rc_context  # noqa: PLC0415 - slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
-
-def _bars(title: str, rows: Sequence[Row]) -> str:
-    """One bar a row: Pass@1 with its interval, and the paper's as a mark."""
-    shown = [row for row in rows if "pass@1" in row["measures"] or "pass@1" in row["paper"]]
-    parts = [_legend("a bar is Pass@1 with its 95 % interval, a mark is the paper's")]
-    for place, row in enumerate(shown):
-        y = 60 + 34 * place
-        parts.append(_text(LEFT - 10, y + 16, _name(row), "end"))
-        if found := row["measures"].get("pass@1"):
-            parts.append(_box(LEFT, y, _x(found["value"]) - LEFT, 22, OURS))
-            parts.append(_stroke(_x(found["ci95"][0]), y + 11, _x(found["ci95"][1]), y + 11))
+    with rc_context(STYLE):
+        figure = Figure((WIDTH, HEIGHT), layout="constrained")
+        if experiment.plot == "bars":
+            _bars(figure, rows)
+        elif experiment.plot == "lines":
+            _lines(figure, experiment, scale, rows)
+        elif experiment.plot == "curves":
+            _curves(figure, rows)
         else:
-            parts.append(_text(LEFT + 6, y + 16, row["state"]))
-        if (theirs := row["paper"].get("pass@1")) is not None:
-            parts.append(_box(_x(theirs) - 2, y - 3, 4, 28, THEIRS))
-    bottom = 66 + 34 * len(shown)
-    parts += [_text(_x(share), bottom + 14, f"{share:.0%}", "middle") for share in _TICKS]
-    return _svg(title, bottom + 26, parts)
+            _lengths(figure, rows)
+        figure.suptitle(_plain(experiment.title), x=0.01, ha="left", fontweight="bold")
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    svg = drawn.getvalue()
+    return svg[svg.index("<svg") :]  # without the prolog, as a page takes it in
 
 
-_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-def _lines(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
-    """One line a series: Pass@1 by the arm's x; the paper's as marks."""
-    arms = {arm.name: arm for arm in experiment.arms}
-    placed = [row for row in rows if scale in arms[row["arm"]].x]
-    most = max((arms[row["arm"]].x[scale] for row in placed), default=1.0)
-    series: dict[str, list[tuple[float, Row]]] = {}
-    for row in placed:
-        arm = arms[row["arm"]]
-        series.setdefault(arm.series, []).append((arm.x[scale] / most, row))
-    parts = [_legend("Pass@1 with its 95 % interval; squares are the paper's")]
-    parts += [_text(LEFT - 10, _y(t) + 5, f"{t:.0%}", "end") for t in _TICKS]
-    for place, (name, points) in enumerate(series.items()):
-        colour = COLOURS[place % len(COLOURS)]
-        parts.append(_text(10, 80 + 20 * place, name, colour=colour))
-        parts += _line_of(sorted(points, key=lambda point: point[0]), colour)
-    label = f"{experiment.x_label}, up to {most:,.0f}"
-    parts.append(_text(_x(1.0), 392, label, "end"))
-    return _svg(experiment.title, 410, parts)
-
-
-def _curves(title: str, rows: Sequence[Row]) -> str:
-    """One line an arm: Pass@1 by the rollouts that were made; the paper's last score as a mark."""
-    shown = [row for row in rows if row.get("curve") or "pass@1" in row["paper"]]
-    most = max((p["rollouts"] for row in shown for p in row.get("curve", ())), default=0.0) or 1.0
-    parts = [_legend("Pass@1 with its 95 % interval over rollouts; squares are the paper's")]
-    parts += [_text(LEFT - 10, _y(t) + 5, f"{t:.0%}", "end") for t in _TICKS]
+def _bars(figure: Figure, rows: Sequence[Row]) -> None:
+    """One bar a row: Pass@1 with its interval, and the paper's as a diamond."""
+    shown = [row for row in rows if "pass@1" in row["measures"] or "pass@1" in row["paper"]]
+    figure.set_size_inches(WIDTH, 1.5 + 0.4 * len(shown))
+    axes = figure.subplots()
     for place, row in enumerate(shown):
-        colour = COLOURS[place % len(COLOURS)]
-        parts.append(_text(10, 80 + 20 * place, row["arm"], colour=colour))
-        points = [
-            (point["rollouts"] / most, {"measures": {"pass@1": point}, "paper": {}})
-            for point in row.get("curve", ())
-        ]
-        if points:
-            points[-1][1]["paper"] = row["paper"]
-        parts += _line_of(points, colour)
-    parts.append(_text(_x(1.0), 392, f"rollouts, up to {most:,.0f}", "end"))
-    return _svg(title, 410, parts)
-
-
-def _line_of(points: Sequence[tuple[float, Row]], colour: str) -> list[str]:
-    found = [(x, row["measures"]["pass@1"]) for x, row in points if "pass@1" in row["measures"]]
-    path = " ".join(f"{_x(x):.0f},{_y(figure['value']):.0f}" for x, figure in found)
-    parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
-    for x, figure in found:
-        low, high = figure["ci95"]
-        parts.append(_stroke(_x(x), _y(low), _x(x), _y(high), colour))
-    for x, row in points:
+        if found := row["measures"].get("pass@1"):
+            axes.barh(place, found["value"], xerr=_ends([found]), color="C0", ecolor="0.3")
+        else:
+            axes.text(0.01, place, row["state"], va="center", color="0.5")
         if (theirs := row["paper"].get("pass@1")) is not None:
-            parts.append(_box(_x(x) - 5, _y(theirs) - 5, 10, 10, "none", colour))
-    return parts
+            axes.plot(theirs, place, "D", color="C1")
+    axes.set_yticks(range(len(shown)), [_plain(_name(row)) for row in shown])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(_percent)
+    axes.set_xlabel("Pass@1 with its 95 % interval; diamonds are the paper's")
 
 
-def _lengths(title: str, rows: Sequence[Row]) -> str:
+def _lines(figure: Figure, experiment: Experiment, scale: str, rows: Sequence[Row]) -> None:
+    """One line a series: Pass@1 by the arm's x; the paper's as diamonds."""
+    arms = {arm.name: arm for arm in experiment.arms}
+    series: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        arm = arms[row["arm"]]
+        if scale in arm.x:
+            series.setdefault(arm.series, []).append((arm.x[scale], row))
+    named = {
+        name: (
+            [(x, row["measures"]["pass@1"]) for x, row in points if "pass@1" in row["measures"]],
+            [(x, row["paper"]["pass@1"]) for x, row in points if "pass@1" in row["paper"]],
+        )
+        for name, points in series.items()
+    }
+    _plot(figure, named, experiment.x_label)
+
+
+def _curves(figure: Figure, rows: Sequence[Row]) -> None:
+    """One line an arm: Pass@1 by the rollouts that were made; the paper's last score at its end."""
+    named = {}
+    for row in rows:
+        ours = [(point["rollouts"], point) for point in row.get("curve", ())]
+        last = ours[-1][0] if ours else 0.0
+        theirs = [(last, row["paper"]["pass@1"])] if ours and "pass@1" in row["paper"] else []
+        if ours or "pass@1" in row["paper"]:
+            last_score = f" {ours[-1][1]['value']:.1%}" if ours else f": {row['state']}"
+            named[row["arm"] + last_score] = (ours, theirs)
+    _plot(figure, named, "rollouts")
+
+
+def _plot(
+    figure: Figure, named: Mapping[str, tuple[list[Point], list[tuple[float, float]]]], label: str
+) -> None:
+    """Lines with intervals, side by side where they would lie on each other."""
+    axes = figure.subplots()
+    most = max((x for ours, _ in named.values() for x, _ in ours), default=1.0) or 1.0
+    measured = [name for name, (ours, _) in named.items() if ours]
+    for place, (name, (ours, theirs)) in enumerate(named.items()):
+        colour, ordered = f"C{place % 10}", sorted(ours, key=lambda point: point[0])
+        aside = 0.012 * most * (measured.index(name) - (len(measured) - 1) / 2) if ours else 0.0
+        axes.errorbar(
+            [x + aside for x, _ in ordered],
+            [point["value"] for _, point in ordered],
+            yerr=_ends([point for _, point in ordered]),
+            fmt="o-",
+            color=colour,
+            capsize=2,
+            label=_plain(name),
+        )
+        axes.plot(
+            [x + aside for x, _ in theirs], [y for _, y in theirs], "D", color=colour, mfc="none"
+        )
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.set_xlabel(f"{label}; diamonds are the paper's, at its own scale")
+    axes.set_ylabel("Pass@1 with its 95 % interval")
+    figure.legend(loc="outside right center")
+
+
+def _lengths(figure: Figure, rows: Sequence[Row]) -> None:
     """One row of bars an arm: how many tasks have a solution of so many lines."""
-    spreads = [(row, row["measures"].get("length", {}).get("spread", {})) for row in rows]
-    longest = max((int(n) for _, spread in spreads for n in spread), default=1)
-    step = (WIDTH - LEFT - RIGHT) / longest
-    parts = [_legend("share of the tasks by the lines of their solution")]
-    for place, (row, spread) in enumerate(spreads):
-        base = 130 + 90 * place
-        parts.append(_text(LEFT - 10, base - 20, _name(row), "end"))
-        parts += _columns(spread, base, step) or [_text(LEFT, base - 20, row["state"])]
-    bottom = 136 + 90 * max(0, len(spreads) - 1)
-    marks = range(1, longest + 1, max(1, longest // 10))
-    parts += [_text(LEFT + (n - 0.5) * step, bottom + 14, str(n), "middle") for n in marks]
-    return _svg(title, bottom + 26, parts)
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    figure.set_size_inches(WIDTH, 1.0 + 1.3 * len(rows))
+    every = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
+    for axes, row in zip(every, rows, strict=True):
+        spread: Mapping[str, int] = row["measures"].get("length", {}).get("spread", {})
+        total = sum(spread.values())
+        axes.bar([int(n) for n in spread], [count / total for count in spread.values()])
+        axes.set_ylim(bottom=0, top=None if spread else 1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(_percent)
+        axes.set_title(
+            _plain(_name(row) + ("" if spread else f": {row['state']}")), loc="left", fontsize=10
+        )
+    every[-1].set_xlabel("lines of a task's solution; heights are shares of the tasks")
 
 
-def _columns(spread: Mapping[str, int], base: int, step: float) -> list[str]:
-    total = sum(spread.values())
+def _ends(scores: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """How far each interval reaches below and above its score."""
     return [
-        _box(LEFT + (int(n) - 1) * step + 1, base - 70 * c / total, step - 2, 70 * c / total, OURS)
-        for n, c in spread.items()
+        [max(0.0, score["value"] - score["ci95"][0]) for score in scores],
+        [max(0.0, score["ci95"][1] - score["value"]) for score in scores],
     ]
+
+
+def _percent(share: float, _: object) -> str:
+    return f"{100 * share:g}%"
 
 
 def _name(row: Row) -> str:
     return f"{row['arm']}, {row['environment']}"
 
 
-def _x(share: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * share
-
-
-def _y(share: float) -> float:
-    return 370 - 310 * share
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "#333") -> str:
-    place = f'x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{escape(text)}</text>"
-
-
-def _legend(text: str) -> str:
-    return _text(10, 42, text, colour="#777")
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str, edge: str = "none") -> str:
-    size = f'width="{max(1.0, width):.1f}" height="{height:.1f}"'
-    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{colour}" stroke="{edge}"/>'
-
-
-def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str = "#000") -> str:
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="2"/>'
-
-
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    ground = '<rect width="100%" height="100%" fill="#fff"/>'
-    head = f'<text x="10" y="22" font-weight="bold">{escape(title)}</text>'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-        f'font-family="sans-serif" font-size="14">{ground}{head}{"".join(parts)}</svg>\n'
-    )
+def _plain(text: str) -> str:
+    """Text in which a dollar sign begins no formula, and no underscore hides a line of a legend."""
+    return text.replace("$", r"\$").lstrip("_")

@@ -18,7 +18,7 @@ from selfchallenge.progress import Watch
 from selfchallenge.reproduce.cells import run_cells
 from selfchallenge.reproduce.experiment import Scale, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, check_asked, chosen, plan
-from selfchallenge.reproduce.plots import draw
+from selfchallenge.reproduce.plots import check_plots, draw
 from selfchallenge.reproduce.result import rows
 from selfchallenge.reproduce.tell import conditions, plan_of, result_text
 from selfchallenge.runs.store import replace_file
@@ -43,6 +43,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
     Raises:
         UsageError: no such experiment, scale, setting or data, or `asked.out` holds cells that
             were run with other settings.
+        MissingExtraError: what draws its figure is not installed.
         SelfChallengeError: a cell could not go on; what was done is kept.
     """
     processes.require_one("an experiment")
@@ -56,6 +57,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
             fix="selfchallenge data get m3tooleval --to DATA/m3tooleval, and tau-bench alike; "
             "then --data DATA",
         )
+    check_plots(experiment)
     cells = plan(experiment, scale_name, scale, asked)
 
     def written() -> dict[str, Any]:

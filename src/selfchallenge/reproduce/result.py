@@ -251,4 +251,4 @@ def _tasks(folder: Path) -> list[CodeAsTask]:
 
 def _figure(value: float, ends: Interval, n: int, seeds: Sequence[float]) -> dict[str, Any]:
     found: Mapping[str, Any] = {"value": value, "ci95": list(ends), "n": n, "seeds": list(seeds)}
-    return {**found, "value": round(value, 4), "ci95": [round(end, 4) for end in ends]}
+    return {**found, "value": round(value, 6), "ci95": [round(end, 6) for end in ends]}

@@ -9,10 +9,11 @@ from statistics import fmean
 
 import pytest
 
-from selfchallenge.errors import ModelError, StageError, UsageError
+from selfchallenge.errors import MissingExtraError, ModelError, StageError, UsageError
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
+from selfchallenge.reproduce import plots
 from selfchallenge.reproduce.cells import kept_policies, run_cells, state_of
 from selfchallenge.reproduce.experiment import Experiment, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, plan
@@ -85,6 +86,13 @@ def test_a_finished_experiment_repeats_nothing(whole, monkeypatch):
 
     monkeypatch.setattr(running, "open_loop", never)
     assert repeat(NAME, "tiny", Asked(out), Silent()) == found
+
+
+def test_less_memory_repeats_no_finished_cell(whole, monkeypatch):
+    out, found = whole
+    monkeypatch.setattr(running, "open_loop", None)
+    less = Asked(out, changes={"batch": 3, "rft": {"micro_tokens": 700}})
+    assert repeat(NAME, "tiny", less, Silent()) == found
 
 
 def test_other_settings_are_refused_where_cells_were_run(whole):
@@ -324,6 +332,26 @@ def test_every_figure_is_drawn_also_before_anything_was_measured(name):
 def measured(number):
     spread = {"1": 3, "4": number + 1}
     return {"pass@1": figure(0.1 * (number % 9)), "length": figure(0.5, spread=spread)}
+
+
+def test_curves_say_what_each_arm_came_to_and_which_are_owed():
+    experiment = read_experiment("calculation")
+    point = {"rollouts": 150.0, **figure(0.2)}
+    drawn = [
+        row("PPO") | {"curve": [point, {"rollouts": 600.0, **figure(39 / 110)}]},
+        row("GRPO") | {"state": "owed", "curve": []},
+    ]
+    svg = draw(experiment, "small", drawn)
+    assert "PPO 35.5%" in svg
+    assert "GRPO: owed" in svg
+    assert svg == draw(experiment, "small", drawn)  # no date, no random names
+
+
+def test_what_draws_a_figure_is_asked_for_before_anything_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="matplotlib is not installed"):
+        repeat("figure3", "tiny", Asked(tmp_path / "out"), Silent())
+    assert not (tmp_path / "out").exists()
 
 
 def test_hostile_names_are_escaped():
