@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfchallenge.errors import UsageError
-from selfchallenge.learner.settings import RftSettings
+from selfchallenge.learner.settings import PpoSettings, RftSettings
 from selfchallenge.manifest import RunSettings
 from selfchallenge.ranges import Range
 from selfchallenge.settings import assignments, overlay, preset, preset_names, read_config
@@ -153,15 +153,18 @@ def test_the_preset_of_the_paper_is_the_papers():
     assert found.model == "meta-llama/Llama-3.1-8B-Instruct"
     # All 15 attempts at a task may teach, and the context is 16,192 tokens.
     assert found.rft == RftSettings(
-        epochs=6, batch=8, learning_rate=1e-5, rank=0, per_task=15, max_length=16192
-    )
+        epochs=6, batch=8, learning_rate=1e-5, rank=0, per_task=15, max_length=16192,
+        gradient_checkpointing=True,
+    )  # fmt: skip
 
 
 def test_the_preset_of_the_paper_has_its_values_for_every_algorithm():
     found = preset("paper")
     dpo, grpo, ppo = found.dpo, found.grpo, found.ppo
     assert (dpo.learning_rate, dpo.batch, dpo.epochs, dpo.beta) == (2e-7, 8, 6, 0.1)
-    assert (ppo.learning_rate, ppo.value_learning_rate, ppo.clip_ratio) == (1e-6, 1e-5, 0.1)
+    assert (ppo.learning_rate, ppo.clip_ratio) == (1e-6, 0.1)
+    # The paper's 1e-5 is for a critic that is a model; ours is one layer, and would stand still.
+    assert ppo.value_learning_rate == PpoSettings().value_learning_rate
     assert (grpo.learning_rate, grpo.clip_low, grpo.clip_high, grpo.loss) == (
         1e-6,
         0.1,

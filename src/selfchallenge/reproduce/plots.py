@@ -38,13 +38,13 @@ def check_plots(experiment: Experiment) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    if experiment.plot and find_spec("matplotlib") is None:
+    if experiment.plot != "none" and find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib", "train")
 
 
 def draw(experiment: Experiment, scale: str, rows: Sequence[Row]) -> str:
     """The figure of an experiment; empty when it is a table."""
-    if not experiment.plot:
+    if experiment.plot == "none":
         return ""
     from matplotlib import rc_context  # noqa: PLC0415 - slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415

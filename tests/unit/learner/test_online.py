@@ -220,7 +220,7 @@ def test_the_value_head_gets_to_what_is_usual_within_the_rounds_of_a_preset(name
         returns = torch.full((64,), 0.4)
         loss = value_loss(head(states), old, returns, settings.clip_value).mean()
         (settings.value * loss).backward()
-        update(optimizer, settings.value_learning_rate, settings.clip, float(loss))
+        update(optimizer, settings.value_learning_rate, settings.clip, loss.item())
     assert float(old.mean()) > 0.3
 
 

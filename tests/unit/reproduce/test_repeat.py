@@ -247,7 +247,7 @@ def test_the_policies_that_were_kept_are_points_of_a_curve(tmp_path):
     told = result_text(experiment, "", list(found.values()))
     assert re.search(r"\| PPO \| 8 \| \d", told)
     drawn = draw(experiment, "tiny", list(found.values()))
-    assert "rollouts, up to 12" in drawn
+    assert f"PPO {last['value']:.1%}" in drawn
     run_cells(chosen, Silent())
 
 
