@@ -257,7 +257,8 @@ def agree(
 def amend(run: RunDirectory, settings: RunSettings) -> None:
     """Put other settings of the learner into `run.json`: no stage before the training uses them.
 
-    They are those of its algorithm, and the band of the pass rates that it learns from.
+    They are those of its algorithm, the band of the pass rates that it learns from, and what only
+    memory depends on.
 
     Raises:
         UsageError: the training is done, its attempts depend on the settings, or others would
@@ -284,7 +285,7 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             where="--set",
             fix="begin a new run (--tasks-from takes the tasks of this one, --learn-from its "
             f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change, "
-            f"before any {' and '.join(f'{own}.{name}' for name in MEMORY)}",
+            f"before any batch, {' and '.join(f'{own}.{name}' for name in MEMORY)}",
         )
     run.write_json("run.json", found | {"settings": asked})
 
@@ -351,7 +352,7 @@ def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_memory(name: str) -> bool:
-    """Whether a setting, by its dotted name, changes a result by rounding at most."""
+    """Whether a setting, by its dotted name, changes the rounding of a result and no more."""
     return name == "batch" or name.rpartition(".")[2] in MEMORY
 
 

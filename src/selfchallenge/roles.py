@@ -120,7 +120,7 @@ class Roles:
         """Weights of the user's own, also where the executor's are the same: those are trained."""
         if self._user is None:
             self.watch.say(f"loading model {spec} for the user")
-            self._user = load_model(spec, say=self.watch.say)
+            self._user = load_model(spec, batch=self.settings.batch, say=self.watch.say)
         return self._user
 
     def _load(self, spec: str) -> Model:
@@ -128,5 +128,5 @@ class Roles:
             return DOUBLES[spec]()
         if spec not in self._models:
             self.watch.say(f"loading model {spec}")
-            self._models[spec] = load_model(spec, say=self.watch.say)
+            self._models[spec] = load_model(spec, batch=self.settings.batch, say=self.watch.say)
         return self._models[spec]

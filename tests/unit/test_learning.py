@@ -222,17 +222,18 @@ def test_the_user_stays_as_it_is_while_the_executor_learns(tmp_path, monkeypatch
 
     loaded = []
 
-    def load(spec, **_):
-        loaded.append(spec)
+    def load(spec, batch, **_):
+        loaded.append((spec, batch))
         return ScriptedModel(spec, lambda _: "")
 
     monkeypatch.setattr(roles, "load_model", load)
-    found = roles.Roles(settings(model="folder", user_model="folder"), tmp_path, Silent())
+    asked = settings(model="folder", user_model="folder", batch=7)
+    found = roles.Roles(asked, tmp_path, Silent())
     executor = found.executor([])
     found.ways()
     found.ways()
     assert found.executor([]) is executor
-    assert loaded == ["folder", "folder"]
+    assert loaded == [("folder", 7)] * 2
     found.close()
 
 

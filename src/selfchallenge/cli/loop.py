@@ -219,7 +219,8 @@ def train(
     """Learn from the attempts of a run, or, with an online algorithm, from new ones.
 
     Several processes train as one: `accelerate launch -m selfchallenge train DIR`, or torchrun.
-    Until there is a model, --set changes how an offline algorithm learns from the attempts.
+    Until there is a model, --set changes how an offline algorithm learns from the attempts, and how
+    much memory any of them takes.
     """
     from selfchallenge.learner import processes
 

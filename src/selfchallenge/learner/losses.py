@@ -25,6 +25,9 @@ Aggregation = Literal["grpo", "dr_grpo", "dapo"]
 STD_FLOOR = 1e-4
 """Added to the standard deviation of a group's rewards, which is 0 when all are equal."""
 
+VARIANCE_FLOOR = 1e-3
+"""Variance of returns below which all came out alike: one success of a thousand has this much."""
+
 ROWS = 128
 """Trained tokens whose logits are in memory at once (V = 152k: 78 MB in float32)."""
 
@@ -257,14 +260,18 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Ten
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """Share of the variance of what came that the values knew of; 0 where nothing varies.
+    """Share of the variance of what came that the values knew of, below 0 where they mislead.
+
+    It is 0 where nothing came that varies by more than rounding or the price of divergence.
 
     Args:
         values: what was expected, [N].
         returns: what came, [N].
     """
     varied = float(returns.var(correction=0))
-    return 1 - float((returns - values).var(correction=0)) / varied if varied else 0.0
+    if varied < VARIANCE_FLOOR:
+        return 0.0
+    return 1 - float((returns - values).var(correction=0)) / varied
 
 
 def whiten(values: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Engine = Literal["own", "trl"]
 
 
 MEMORY = ("micro_tokens", "gradient_checkpointing")
-"""Settings of a step that decide how much memory it takes, and its result but for rounding."""
+"""Settings of a step that decide how much memory it takes, and how its result is rounded."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ MILDER = (
 SMALLER = (
     "the same command goes on from the last checkpoint with --set rft.micro_tokens=N (of the other "
     "algorithms alike) below what it was, or --set rft.gradient_checkpointing=true, which helps "
-    "where a single sample is too long"
+    "where a single sample is too long; to several processes selfchallenge challenge ENV --out DIR "
+    "--set ... says so beforehand"
 )
 """What to do about a training that does not fit into memory."""
 
@@ -78,9 +79,6 @@ def training(
         dtype: what matrices are multiplied in.
         gradient_checkpointing: keep each layer's input only, and compute the rest of it again in
             the backward pass.
-
-    Raises:
-        StageError: the model cannot do without what its layers keep.
     """
     usual = module.config._attn_implementation  # noqa: SLF001 - there is no public getter
     casting = disable_input_dtype_casting(module) if dtype != torch.float32 else nullcontext()
@@ -94,17 +92,26 @@ def training(
         module.set_attn_implementation(usual)
 
 
+def check_checkpointing(module: Any) -> None:
+    """Make sure that a model can compute again what its layers do not keep.
+
+    Raises:
+        StageError: it cannot.
+    """
+    if not module.supports_gradient_checkpointing:
+        raise StageError(
+            f"{type(module).__name__} has no gradient checkpointing",
+            where="train",
+            fix="switch it off (--set rft.gradient_checkpointing=false, of the other algorithms "
+            "alike)",
+        )
+
+
 @contextmanager
 def _checkpointing(module: Any, *, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    if not module.supports_gradient_checkpointing:
-        raise StageError(
-            f"{type(module).__name__} has no gradient checkpointing",
-            fix="switch it off (--set rft.gradient_checkpointing=false, of the other algorithms "
-            "alike)",
-        )
     with without_future_warnings():  # the name is another one from transformers 6 on
         module.gradient_checkpointing_enable({"use_reentrant": False})
     try:
@@ -112,6 +119,7 @@ def _checkpointing(module: Any, *, wanted: bool) -> Iterator[None]:
     finally:
         with without_future_warnings():
             module.gradient_checkpointing_disable()
+        module.disable_input_require_grads()  # transformers does so for adapters of its own only
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from selfchallenge.errors import StorageError
 from selfchallenge.learner import adapters, parallel, processes
 from selfchallenge.learner.checkpoints import load_state, publish, save_state, set_aside
 from selfchallenge.learner.settings import MEMORY, StepSettings
-from selfchallenge.learner.step import training, update
+from selfchallenge.learner.step import check_checkpointing, training, update
 from selfchallenge.models.attention import window_of
 from selfchallenge.task import content_hash
 
@@ -221,6 +221,8 @@ class Training:
         self.model.forget()
         if self.directory.exists():
             return self._load()
+        if self.settings.gradient_checkpointing:
+            check_checkpointing(self.model.module)
         return self._train(progress or (lambda _: None))
 
     def _load(self) -> TrainingReport:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_future_warnings() -> Iterator[None]:
-    """Inside, nobody is told that peft asks transformers by a name that is about to change."""
+    """Inside, nobody is told that a library is asked by a name that is about to change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

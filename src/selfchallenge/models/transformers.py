@@ -125,12 +125,22 @@ class TransformersModel:
                     self._decode(waiting, sampling)
             except torch.OutOfMemoryError as error:
                 self.forget()
-                raise ModelError(
-                    f"out of memory with {min(self.batch, len(waiting))} conversations at once",
-                    where=f"{self.name} on {self.device}",
-                    fix=f"the same command goes on with fewer: --set batch={self.batch // 2 or 1}",
-                ) from error
+                raise self._full(min(self.batch, len(waiting))) from error
         return [reply.completion(self.tokenizer, self._ends) for reply in replies]
+
+    def _full(self, together: int) -> ModelError:
+        """What to say of so many conversations that do not fit into memory."""
+        fix = "have shorter ones (--set agent.max_steps=N, agent.max_tokens), or a smaller model"
+        if together > 1:
+            fix = (
+                f"the same command goes on with fewer, --set batch={together // 2}; where it takes "
+                "no --set, selfchallenge challenge ENV --out DIR --set batch=N says so to the run"
+            )
+        return ModelError(
+            f"out of memory with {together} conversations at once",
+            where=f"{self.name} on {self.device}",
+            fix=fix,
+        )
 
     def render(self, prompt: Prompt) -> Ids:
         """The ids that the model reads for a prompt."""
@@ -168,7 +178,7 @@ class TransformersModel:
         while waiting or live:
             free = self.batch - len(live)
             # Letting a few in at a time keeps their reading efficient.
-            if waiting and (not live or free >= min(len(waiting), self.batch // 4)):
+            if waiting and (not live or free >= min(len(waiting), max(1, self.batch // 4))):
                 first = len(live)
                 self._advance(batch, first, self._admit(batch, waiting, free))
             if live:

@@ -155,7 +155,7 @@ def _measure(cell: Cell, spec: str, out: Path, watch: Watch) -> None:
     )
     with ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox(**settings.sandbox()))
-        load = partial(_opened, stack)
+        load = partial(_opened, stack, settings.batch)
         label = "held-out" if cell.data is None else benchmark_of(cell.environment)
         if cell.data is None:
             user = played_by(settings.user_model, load)
@@ -165,8 +165,8 @@ def _measure(cell: Cell, spec: str, out: Path, watch: Watch) -> None:
         measure(spec, tests, world, sandbox, how, watch=watch, label=label, out=out)
 
 
-def _opened(stack: ExitStack, spec: str) -> Model:
-    return stack.enter_context(closing(load_model(spec)))
+def _opened(stack: ExitStack, batch: int, spec: str) -> Model:
+    return stack.enter_context(closing(load_model(spec, batch=batch)))
 
 
 def _benchmark(

@@ -191,6 +191,12 @@ def test_explained_variance_is_one_for_what_was_known_and_none_for_a_constant():
     assert losses.explained_variance(came, torch.ones(30)) == 0
 
 
+def test_explained_variance_of_a_round_without_success_is_no_matter_of_rounding():
+    values, rewards = 0.1 * spread(5, 40), 1e-4 * spread(6, 40)
+    _, returns = losses.gae(rewards, values, [8] * 5, 1.0, 1.0)
+    assert losses.explained_variance(values, returns) == 0
+
+
 def test_whitened_values_have_mean_zero_and_deviation_one():
     found = losses.whiten(spread(3, 50) * 7 + 2)
     assert abs(found.mean()) < 1e-5

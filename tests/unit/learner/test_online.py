@@ -10,7 +10,7 @@ from tiny_learner import VOCABULARY, TinyModel, make_episode
 from selfchallenge.episode import USER_FAULT, StopReason
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.learner import adapters, online
-from selfchallenge.learner.attempts import Draw, draw
+from selfchallenge.learner.attempts import Draw, draw, noted
 from selfchallenge.learner.grpo import Grpo, train_grpo
 from selfchallenge.learner.losses import mismatch_weights, nll, value_loss
 from selfchallenge.learner.packing import pack
@@ -241,6 +241,14 @@ def test_figures_are_means_over_tokens_however_the_batch_is_cut(kind, settings):
     assert found[0]["mismatch"] == pytest.approx(0, abs=1e-5)
     assert 0 < found[0]["entropy"] <= math.log(VOCABULARY)
     assert 0 <= found[0]["clipped"] <= 1
+
+
+def test_how_far_sampling_and_training_are_apart_is_told():
+    _, algorithm, _, _ = begun(Grpo, GRPO)
+    (said, *_) = algorithm._say(algorithm.collect(0).groups)
+    assert noted(said)["mismatch"] == pytest.approx(0, abs=1e-5)
+    apart = [replace(said[0], old=said[0].old + 0.3), replace(said[1], old=said[1].old - 0.3)]
+    assert noted(apart)["mismatch"] == pytest.approx(0.3, abs=1e-5)
 
 
 def test_each_token_pays_for_its_divergence():

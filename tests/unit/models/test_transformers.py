@@ -66,13 +66,30 @@ def test_a_reply_does_not_depend_on_its_company(tiny):
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
 
 
-def test_small_batches_refill_and_keep_the_order(tiny):
+@pytest.mark.parametrize("batch", [4, 3, 1])
+def test_small_batches_refill_and_keep_the_order(tiny, batch):
     whole = tiny.generate(prompts(11), Sampling(1.0, 15))
     tiny.forget()
-    tiny.batch = 4
+    tiny.batch = batch
     assert [c.token_ids for c in tiny.generate(prompts(11), Sampling(1.0, 15))] == [
         c.token_ids for c in whole
     ]
+
+
+@pytest.mark.parametrize(("batch", "fix"), [(4, "batch=2"), (40, "batch=3"), (1, "max_steps")])
+def test_memory_that_runs_out_asks_for_less_than_there_was(tiny, monkeypatch, batch, fix):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    tiny.batch = batch
+    usual = tiny.generate(prompts(6), Sampling(1.0, 15))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tiny), "_forward", full)
+        with pytest.raises(ModelError, match=f"{min(batch, 6)} conversations at once") as error:
+            tiny.generate(prompts(6), Sampling(1.0, 15))
+    assert fix in error.value.fix
+    again = tiny.generate(prompts(6), Sampling(1.0, 15))
+    assert [c.token_ids for c in again] == [c.token_ids for c in usual]
 
 
 def test_long_prompts_are_read_in_pieces(tiny, monkeypatch):
