@@ -36,7 +36,7 @@ class StepSettings:
             a batch with more is cut and its gradients added. In float32 half as many; where there
             are no gradients (what is said of attempts before an update) four times as many.
         gradient_checkpointing: keep of each layer its input only and compute the rest again in the
-            backward pass: less memory for long samples and large models, a third more time.
+            backward pass: less memory for long samples and large models, for one more pass forward.
         precision: what matrices are multiplied in; `auto` is bfloat16 where the device has it.
         checkpoint: steps between two saved states; of an online algorithm, rounds of attempts.
         keep: steps (of an online algorithm, rounds of attempts) between two policies that are kept
