@@ -210,7 +210,7 @@ class Online:
     def surrogate(
         self, piece: list[Attempted], said: Forward, low: float, high: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The clipped surrogate of each token, [N], and by what a collapse is seen early."""
+        """The clipped surrogate of each token, [N], and figures that show a collapse."""
         old, advantages = joined(piece, "old"), joined(piece, "advantages")
         figures = {
             "entropy": said.entropies(),
