@@ -43,7 +43,6 @@ from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Silent, Watch
 from selfchallenge.quality.blind import Blind
-from selfchallenge.quality.decontaminate import is_training_seed
 from selfchallenge.report.page import write_report
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import timed
@@ -278,7 +277,7 @@ class Loop:
 
     def _seeds(self) -> list[str | None]:
         """Training seeds in a random order; `[None]` for an environment without seeds."""
-        seeds = [s for s in seeds_of(self.environment) if is_training_seed(s)]
+        seeds = list(filter(held_of(self.environment).spares, seeds_of(self.environment)))
         random.Random(self.settings.seed).shuffle(seeds)
         return list(seeds) or [None]
 

@@ -106,3 +106,8 @@ class Model(Protocol):
     def close(self) -> None:
         """Give memory and connections back; closing twice is fine."""
         ...
+
+
+def computes_here(model: Model) -> bool:
+    """Whether a model computes on this machine's processors, which the sandbox works on as well."""
+    return getattr(getattr(model, "device", None), "type", None) == "cpu"

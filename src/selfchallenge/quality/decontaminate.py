@@ -1,8 +1,9 @@
 """Keeping test tasks out of the training tasks: hashes of what must not be written again.
 
 The pipeline hands the held-out and benchmark tasks in; what is kept of them are hashes of word
-n-grams and of normalised calls, from which no task can be read back (design, section 4). Seeds are
-split by hash, too: no task is trained on that is about a part of the world kept for tests.
+n-grams, of normalised calls and of seeds, from which no task can be read back (design, section 4).
+No task is trained on that is about a part of the world kept for tests: a tenth of the seeds, by
+hash, and those that a test task is about (paper.md: the paper's share users with its tests).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ TRAIN_SHARE = 0.9
 
 
 def is_training_seed(seed: str) -> bool:
-    """Whether tasks may be written about this seed: a split by hash, the same everywhere."""
+    """Whether a seed is none of those kept for tests: a split by hash, the same everywhere."""
     bucket = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) / 2**32
     return bucket < TRAIN_SHARE
 
@@ -38,22 +39,34 @@ class Held:
     Attributes:
         phrases: of the word n-grams of their instructions.
         solutions: of their normalised solutions and lists of calls.
+        seeds: of the parts of the world that they are about.
     """
 
     phrases: frozenset[str] = frozenset()
     solutions: frozenset[str] = frozenset()
+    seeds: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, instructions: Iterable[str], solutions: Iterable[str] = ()) -> Self:
+    def of(
+        cls,
+        instructions: Iterable[str],
+        solutions: Iterable[str] = (),
+        seeds: Iterable[str] = (),
+    ) -> Self:
         """The hashes of test tasks."""
         return cls(
             frozenset(gram for text in instructions for gram in phrases(text)),
             frozenset(found for source in solutions for found in solution_keys(source)),
+            frozenset(map(_hash, seeds)),
         )
+
+    def spares(self, seed: str) -> bool:
+        """Whether tasks may be written about a seed."""
+        return is_training_seed(seed) and _hash(seed) not in self.seeds
 
     def check(self, task: CodeAsTask) -> Check:
         """Passed when the task shares no phrase, solution or part of the world with a test task."""
-        if task.seed is not None and not is_training_seed(task.seed):
+        if task.seed is not None and not self.spares(task.seed):
             evidence = f"seed {task.seed!r} is kept for tests"
         elif not self.phrases.isdisjoint(phrases(task.instruction)):
             evidence = f"shares {WORDS} words in a row, or all, with a test task's instruction"
