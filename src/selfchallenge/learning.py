@@ -28,7 +28,7 @@ from selfchallenge.learner.trackers import tracking
 from selfchallenge.manifest import ONLINE, RunSettings, completed, decisive
 from selfchallenge.models.base import Model
 from selfchallenge.progress import Stage, Watch, counted
-from selfchallenge.quality.difficulty import in_band, pass_rates
+from selfchallenge.quality.difficulty import in_band, latest, pass_rates
 from selfchallenge.roles import Roles
 from selfchallenge.runs.cost import Tick, timed
 from selfchallenge.runs.store import RunDirectory, RunFiles
@@ -321,12 +321,17 @@ class Learning:
 def mastered(run: RunFiles) -> tuple[list[Candidate], list[Candidate]]:
     """Candidates of a run by whether its executor solved them at least every other time, or seldom.
 
-    None of either when a teacher made the attempts: they say nothing of the executor.
+    None of either when a teacher made the attempts: they say nothing of the executor. Of an online
+    training the last group of each task counts.
     """
     found: tuple[list[Candidate], list[Candidate]] = ([], [])
-    if run.read_json("run.json")["settings"].get("teacher_model"):
+    settings = completed(run.read_json("run.json")["settings"])
+    if settings["teacher_model"]:
         return found
-    rates = pass_rates(run.read("episodes.jsonl", Episode))
+    episodes, algorithm = run.read("episodes.jsonl", Episode), settings["algorithm"]
+    if algorithm in ONLINE:
+        episodes = latest(episodes, settings[algorithm]["group"])
+    rates = pass_rates(episodes)
     for candidate in run.read("candidates.jsonl", Candidate):
         if candidate.task and candidate.task.id in rates:
             found[rates[candidate.task.id] < MASTERED].append(candidate)

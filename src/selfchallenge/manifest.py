@@ -39,6 +39,9 @@ LEARNERS = ("rft", "dpo", *ONLINE)
 BAND = ("quality.hardest", "quality.easiest")
 """Between which pass rates a task must lie to be learnt from."""
 
+AMENDED = "amended"
+"""Entry of `run.json`: settings that were changed between its stages."""
+
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
 
@@ -287,7 +290,19 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change, "
             f"before any batch, {' and '.join(f'{own}.{name}' for name in MEMORY)}",
         )
-    run.write_json("run.json", found | {"settings": asked})
+    amended = sorted({*found.get(AMENDED, ()), *changed})
+    run.write_json("run.json", found | {"settings": asked, AMENDED: amended})
+
+
+def amended(run: RunFiles) -> dict[str, Any]:
+    """What `amend` changed in a run, as `settings.overlay` takes it."""
+    found = run.read_json("run.json") or {}
+    changes: dict[str, Any] = {}
+    for name in found.get(AMENDED, ()):
+        group, _, inner = name.rpartition(".")
+        value = found["settings"][group][inner] if group else found["settings"][inner]
+        (changes.setdefault(group, {}) if group else changes)[inner] = value
+    return changes
 
 
 def rounds_before(aimed_at: str) -> Iterator[RunFiles]:

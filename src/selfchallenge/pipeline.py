@@ -238,7 +238,8 @@ class Loop:
             return given(Path(self.settings.tasks_from), held_of(self.environment))
         model = self._roles.challenger()
         if self.settings.writer == "paper":
-            return PaperWriter(model, self.environment, self.sandbox, self.settings.paper)
+            how, seed = self.settings.paper, self.settings.seed
+            return PaperWriter(model, self.environment, self.sandbox, how, seed)
         if self.settings.writer == "pae":
             return Proposer(model, self.environment, self.settings.pae, self.settings.seed)
         coverage = Coverage()

@@ -17,9 +17,11 @@ from typing import Any, Literal
 from selfchallenge.environments.base import Environment
 from selfchallenge.errors import UsageError
 from selfchallenge.learner.means import Means
-from selfchallenge.manifest import RunSettings
+from selfchallenge.manifest import RunSettings, amended
 from selfchallenge.pipeline import run_loop
 from selfchallenge.progress import Silent, Watch
+from selfchallenge.runs.store import RunFiles
+from selfchallenge.settings import overlay
 
 Challenger = Literal["fixed", "latest"]
 
@@ -43,7 +45,8 @@ def run_rounds(
     Args:
         environment: as for `pipeline.run_loop`.
         out: folder of the rounds' run directories.
-        settings: of the first round; the others differ in executor, seed, aim and band.
+        settings: of the first round; the others differ in executor, seed, aim and band. What was
+            changed of a round before its training (`selfchallenge train`) holds for that round.
         rounds: how many.
         challenger: `fixed` keeps who writes the tasks, `latest` lets the new executor write them.
         data: folder of the environment's external data.
@@ -70,9 +73,10 @@ def run_rounds(
     every = [round_settings(settings, out, number, challenger) for number in range(1, rounds + 1)]
     for asked in every:
         asked.check()
-    for number, asked in enumerate(every, 1):
+    for number, wanted in enumerate(every, 1):
         watch.say(f"round {number} of {rounds}")
         folder = out / f"round-{number}"
+        asked = overlay(wanted, amended(RunFiles(folder)), where=str(folder / "run.json"))
         summaries.append(run_loop(environment, folder, asked, data=data, watch=watch, means=means))
     return summaries
 

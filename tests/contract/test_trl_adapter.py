@@ -1,5 +1,6 @@
 """`--engine trl`: TRL's own trainers take the steps that ours would, on the same tokens."""
 
+import copy
 import json
 import random
 from dataclasses import replace
@@ -12,13 +13,15 @@ from trl_model import VOCABULARY, make_module, make_tokenizer
 
 from selfchallenge.episode import Episode, StopReason, Turn
 from selfchallenge.errors import MissingExtraError, StageError, UsageError
+from selfchallenge.learner import adapters
 from selfchallenge.learner.dpo import train_dpo
 from selfchallenge.learner.grpo import train_grpo
 from selfchallenge.learner.means import Means
 from selfchallenge.learner.rft import train_rft
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, PpoSettings, RftSettings
 
-pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
+trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'selfchallenge[train]'")
+from selfchallenge.learner import trl_training  # noqa: E402 - imports TRL
 
 COMMON = {"precision": "float32", "warmup": 3, "learning_rate": 1e-2, "checkpoint": 2, "rank": 4}
 RFT = RftSettings(**COMMON, batch=4, epochs=3)
@@ -445,3 +448,74 @@ def test_attempts_of_which_none_can_be_learnt_from_end_the_training(tmp_path, en
         train()
     assert len(rounds) == 2
     assert not folder.exists()
+
+
+# -- what only sharded trainings and several GPUs do, as far as it can be had without them ---------
+
+
+class Plugin:
+    """What accelerate knows of DeepSpeed."""
+
+    def __init__(self, **config):
+        self.deepspeed_config = config
+
+
+def test_deepspeed_puts_whole_weights_together():
+    plugin = Plugin(zero_optimization={"stage": 3})
+    trl_training._configure_deepspeed(plugin)
+    gathers = {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}
+    assert plugin.deepspeed_config["zero_optimization"] == gathers
+    trl_training._configure_deepspeed(None)  # without DeepSpeed
+
+
+def test_a_scheduler_of_deepspeed_s_is_refused():
+    with pytest.raises(UsageError, match="stand in for the warm-up"):
+        trl_training._configure_deepspeed(Plugin(scheduler={"type": "WarmupLR"}))
+
+
+def test_a_copy_of_the_trainer_makes_a_scheduler_of_its_own():
+    """As DeepSpeed asks for it, once the trainer's own is a stand-in."""
+    trainer = trl_training.Warmed()
+    trainer.warmup = 4
+    trainer.lr_scheduler, trainer.optimizer = object(), None
+    beside = copy.copy(trainer)
+    beside.lr_scheduler = None
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made = beside.create_scheduler(num_training_steps=9, optimizer=optimizer)
+    rates = []
+    for _ in range(6):
+        rates += made.get_last_lr()
+        optimizer.step()
+        made.step()
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert trainer.create_scheduler(9) is trainer.lr_scheduler
+
+
+def test_one_process_takes_one_of_several_gpus(tmp_path, monkeypatch):
+    config = trl.SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    monkeypatch.setattr(type(config), "n_gpu", property(lambda self: self._n_gpu))
+    config._n_gpu = 8
+    assert trl_training.on_one_device(config).train_batch_size == config.per_device_train_batch_size
+
+
+def test_a_model_whose_weights_were_not_put_together_is_not_published(tmp_path, monkeypatch):
+    settings = replace(RFT, checkpoint=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(adapters, "save", lambda _, folder: folder.mkdir())
+        with pytest.raises(StageError, match="could not be put together"):
+            train_rft(Tiny(), episodes(1.0), tmp_path / "model", settings, engine="trl")
+    assert not (tmp_path / "model").exists()
+    report = train_rft(Tiny(), episodes(1.0), tmp_path / "model", settings, engine="trl")
+    assert report.resumed == len(report.steps)
+    assert weights(tmp_path / "model")
+
+
+def test_an_adapter_finds_its_base_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/tiny").mkdir(parents=True)
+    for engine in ("own", "trl"):
+        model = Tiny()
+        model.name = "models/tiny"
+        train_rft(model, episodes(1.0), tmp_path / engine, RFT, engine=engine)
+        named = json.loads((tmp_path / engine / "adapter_config.json").read_text())
+        assert named["base_model_name_or_path"] == str(tmp_path / "models/tiny")

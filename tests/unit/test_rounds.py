@@ -9,6 +9,7 @@ from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import StageError, UsageError
 from selfchallenge.intake import Intake
 from selfchallenge.learning import mastered
+from selfchallenge.manifest import amend, amended
 from selfchallenge.pipeline import open_loop, run_loop
 from selfchallenge.quality.difficulty import pass_rates
 from selfchallenge.rounds import EASIEST, round_settings, run_rounds
@@ -122,6 +123,23 @@ def test_successes_that_the_band_leaves_out_are_not_said_to_be_missing(tmp_path)
         with pytest.raises(StageError, match="no task that was solved has a pass rate"):
             loop._learning._within_band([*easy, *hard])
         assert loop._learning._within_band(hard) == hard
+
+
+def test_what_was_changed_of_one_round_holds_for_it_and_the_others_go_on(tmp_path):
+    run_rounds("library", tmp_path, settings(), 1)
+    second = round_settings(settings(), tmp_path, 2, "fixed")
+    changes = {"quality": {"easiest": 0.9}, "rft": {"epochs": 3}, "batch": 9}
+    with open_loop("library", tmp_path / "round-2", second) as loop:
+        loop.challenge()
+        loop.roll_out()
+        amend(loop.run, overlay(second, changes))
+    assert amended(RunFiles.view(tmp_path / "round-2")) == changes
+    assert amended(RunFiles.view(tmp_path / "round-1")) == amended(RunFiles(tmp_path)) == {}
+    assert len(run_rounds("library", tmp_path, settings(), 3)) == 3
+    own = [RunFiles(tmp_path / f"round-{n}").read_json("run.json")["settings"] for n in (1, 2, 3)]
+    assert own[1]["rft"]["epochs"] == 3 != own[0]["rft"]["epochs"] == own[2]["rft"]["epochs"]
+    with pytest.raises(UsageError, match="epochs"):  # what is asked for is not passed over
+        run_rounds("library", tmp_path, settings(rft={"epochs": 5}), 3)
 
 
 @pytest.mark.parametrize("changes", [{"tasks_from": "there"}, {"learn_from": ["there"]}])

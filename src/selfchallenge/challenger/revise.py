@@ -29,6 +29,7 @@ from selfchallenge.environments.base import (
 )
 from selfchallenge.errors import SessionError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action, show_observation
+from selfchallenge.executor.agent import attempt_seed
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.quality.gate import check
 from selfchallenge.ranges import COUNT, POSITIVE, TEMPERATURE, require
@@ -73,6 +74,7 @@ class PaperWriter:
     environment: type[Environment]
     sandbox: Sandbox
     settings: PaperSettings
+    run_seed: int = 0
 
     def write(self, numbers: Sequence[int], seeds: Sequence[str | None]) -> Iterator[Candidate]:
         """One candidate for each number, `seeds[number % len(seeds)]` its subject."""
@@ -82,7 +84,7 @@ class PaperWriter:
 
     def _wave(self, starts: Sequence[tuple[int, str | None]]) -> Iterator[Candidate]:
         started = time.perf_counter()
-        talks = [_Talk(number, seed) for number, seed in starts]
+        talks = [_Talk(number, seed, self.run_seed) for number, seed in starts]
         self._explore(talks)
         for talk in talks:
             subject = subject_of(self.environment, talk.subject)
@@ -133,7 +135,7 @@ class PaperWriter:
         if task is None:
             return candidate
         started = time.perf_counter()
-        talk = _Talk(candidate.candidate, candidate.seed)
+        talk = _Talk(candidate.candidate, candidate.seed, self.run_seed)
         shown = evidence.evidence[-EVIDENCE:]
         talk.hear(render("paper_verifier.md.j2", task=task, evidence=shown))
         self._reply([talk], self.settings.max_tokens)
@@ -189,8 +191,8 @@ class PaperWriter:
 class _Talk:
     """A conversation with the model about one candidate."""
 
-    def __init__(self, number: int, subject: str | None) -> None:
-        self.number, self.subject = number, subject
+    def __init__(self, number: int, subject: str | None, run_seed: int) -> None:
+        self.number, self.subject, self.run_seed = number, subject, run_seed
         self.messages: list[Message] = []
         self.context: tuple[int, ...] = ()
         self.known = self.tokens = 0
@@ -205,7 +207,7 @@ class _Talk:
 
     def prompt(self) -> Prompt:
         """What the model continues."""
-        seed = self.number * 100 + len(self.messages)
+        seed = attempt_seed(self.run_seed, "write", self.number, len(self.messages))
         return Prompt(tuple(self.messages), "", self.context, self.known, seed)
 
     def said(self, completion: Completion) -> None:

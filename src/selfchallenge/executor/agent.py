@@ -38,6 +38,7 @@ class AgentSettings:
         max_tokens: tokens a reply at most.
         max_observation: characters of an observation at most.
         wall: seconds that one action may run.
+        policy: whether the environment's policy is shown beside its tools.
     """
 
     actions: Literal["code"] = "code"
@@ -45,6 +46,7 @@ class AgentSettings:
     max_tokens: int = 256
     max_observation: int = 2000
     wall: float = 5.0
+    policy: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,20 @@ def attempt_seed(*of: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:3])
 
 
-def system_prompt(environment: type[Environment], seed: str | None) -> str:
+def system_prompt(environment: type[Environment], seed: str | None, *, policy: bool = True) -> str:
     """What the agent is told first (o_0): the policy, the tools for this seed, the format."""
     return _template("code.md.j2").render(
-        policy=policy_of(environment), tools=describe_tools(environment, seed)
+        policy=policy_of(environment) if policy else "", tools=describe_tools(environment, seed)
     )
 
 
 def opening(
-    environment: type[Environment], seed: str | None, instruction: str, hint: str = ""
+    environment: type[Environment],
+    seed: str | None,
+    instruction: str,
+    hint: str = "",
+    *,
+    policy: bool = True,
 ) -> list[Message]:
     """The conversation before the agent's first reply: the system turn, the example, the task.
 
@@ -90,8 +97,9 @@ def opening(
         seed: which part of its world it is about.
         instruction: the task.
         hint: source of a solution to be shown with the task, empty for none.
+        policy: whether the environment's policy is shown.
     """
-    messages = [Message("system", system_prompt(environment, seed))]
+    messages = [Message("system", system_prompt(environment, seed, policy=policy))]
     example = environment.demonstration(seed)
     if example is not None:
         messages += [
@@ -160,7 +168,8 @@ class Attempt:
     def __post_init__(self) -> None:
         task = self.assignment.task
         hint = hint_of(task) if self.assignment.hinted else ""
-        for message in opening(self.environment, task.seed, task.instruction, hint):
+        told = task.seed, task.instruction, hint
+        for message in opening(self.environment, *told, policy=self.settings.policy):
             self._say(message.role, message.content)
         self.meta = {FIRST_REPLY: len(self.turns)} | (
             {HINTED: True} if self.assignment.hinted else {}

@@ -10,7 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -36,7 +36,8 @@ class TalkRules:
 
     Attributes:
         actions: `code` (the paper) or `json` (tau-bench's leaderboard).
-        policy: whether the policy is shown beside the tools (the paper showed the tools only).
+        policy: whether the policy is shown beside the tools (the paper showed the tools only),
+            where the agent's settings do not leave it out.
         ending: tools that end the episode.
     """
 
@@ -81,7 +82,9 @@ class Conversation(Attempt):
         if self.assignment.hinted:
             raise UsageError("a solution cannot be shown where a user tells the task")
         self.talk = Talk(task.instruction, [], [GREETING], self.assignment.seed)
-        self._say("system", talk_prompt(self.environment, task.seed, self.rules))
+        shown = self.rules.policy and self.settings.policy
+        rules = replace(self.rules, policy=shown)
+        self._say("system", talk_prompt(self.environment, task.seed, rules))
 
     @property
     def waits(self) -> bool:

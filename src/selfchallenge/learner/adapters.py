@@ -40,10 +40,15 @@ def attach(module: Any, name: str, rank: int, alpha: int, seed: int) -> Any:
     with torch.random.fork_rng(), without_future_warnings():
         torch.manual_seed(seed)
         adapted = get_peft_model(module, lora(rank, alpha))
-    base = Path(name)  # a folder is to be found from anywhere
+    name_base(adapted, name)
+    return adapted
+
+
+def name_base(adapted: Any, name: str) -> None:
+    """Say what the base model of an adapter is called; a folder is to be found from anywhere."""
+    base = Path(name)
     where = str(base.absolute()) if base.is_dir() else name
     adapted.peft_config["default"].base_model_name_or_path = where
-    return adapted
 
 
 def lora(rank: int, alpha: int) -> LoraConfig:

@@ -26,12 +26,12 @@ from selfchallenge.learner.settings import DpoSettings, Engine
 from selfchallenge.learner.step import (
     Forward,
     accumulate,
-    check_supported,
     evaluate,
     resolve_precision,
     token_limit,
     training,
 )
+from selfchallenge.learner.support import check_supported
 from selfchallenge.learner.training import (
     Account,
     Gradients,

@@ -44,11 +44,11 @@ from selfchallenge.learner.settings import OnlineSettings
 from selfchallenge.learner.step import (
     Forward,
     accumulate,
-    check_supported,
     evaluate,
     token_limit,
     training,
 )
+from selfchallenge.learner.support import check_supported
 from selfchallenge.learner.training import Account, Gradients, StepRecord, Trainable, reach
 
 EMPTY_ROUNDS = 3
@@ -78,6 +78,7 @@ class Online:
     figures: dict[str, float] = field(default_factory=dict)
     _untrained: Untrained | None = None
     _checked: bool = False
+    _moved: bool = True
     _ended: str = ""
 
     def __post_init__(self) -> None:
@@ -99,6 +100,7 @@ class Online:
         said = self._say(iteration.groups)
         self.figures = iteration.figures | noted([one for group in said for one in group])
         batch = self.credit(said)
+        self._moved = False
         return iter([batch] * self.settings.updates)
 
     def next_round(self, records: Sequence[StepRecord]) -> Iteration | None:
@@ -146,6 +148,7 @@ class Online:
             dtype=self.dtype,
             temperature=self.temperature,
         )
+        self._moved = True
         return Gradients(loss, tokens, read, self.figures | parallel.summed(found))
 
     def account(self, records: Sequence[StepRecord]) -> Account:
@@ -211,7 +214,9 @@ class Online:
         self, piece: list[Attempted], said: Forward, low: float, high: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The clipped surrogate of each token, [N], and figures that show a collapse."""
-        old, advantages = joined(piece, "old"), joined(piece, "advantages")
+        # Cut otherwise, the same policy says the same but for rounding, which is not to clip.
+        old = joined(piece, "old") if self._moved else said.logprobs.detach()
+        advantages = joined(piece, "advantages")
         figures = {
             "entropy": said.entropies(),
             "clipped": is_clipped(said.logprobs, old, advantages, low, high),

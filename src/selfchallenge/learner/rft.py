@@ -31,10 +31,10 @@ from selfchallenge.learner.samples import (
 from selfchallenge.learner.settings import Engine, RftSettings
 from selfchallenge.learner.step import (
     backward,
-    check_supported,
     resolve_precision,
     token_limit,
 )
+from selfchallenge.learner.support import check_supported
 from selfchallenge.learner.training import (
     Account,
     Gradients,

@@ -53,11 +53,7 @@ def resolve_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """What matrices are multiplied in: `auto` is bfloat16 where the device computes in it."""
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = device.type == "cpu" and computes_bfloat16()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if computes_bfloat16(device.type) else torch.float32
 
 
 def token_limit(micro_tokens: int, dtype: torch.dtype) -> int:
@@ -65,9 +61,17 @@ def token_limit(micro_tokens: int, dtype: torch.dtype) -> int:
     return micro_tokens // (1 if dtype == torch.bfloat16 else 2)
 
 
+Holding = Callable[[Any, torch.dtype], AbstractContextManager[None]]
+"""Holds a module's frozen weights in another precision within a block."""
+
+
 @contextmanager
 def training(
-    module: Any, dtype: torch.dtype, *, gradient_checkpointing: bool = False
+    module: Any,
+    dtype: torch.dtype,
+    *,
+    gradient_checkpointing: bool = False,
+    holding: Holding | None = None,
 ) -> Iterator[None]:
     """Set a causal language model up for `backward` and leave it as it was, bit for bit.
 
@@ -79,13 +83,15 @@ def training(
         dtype: what matrices are multiplied in.
         gradient_checkpointing: keep each layer's input only, and compute the rest of it again in
             the backward pass.
+        holding: how frozen weights come to be in `dtype`; `held_in` by default.
     """
+    hold = holding or held_in
     usual = module.config._attn_implementation  # noqa: SLF001 - there is no public getter
     casting = disable_input_dtype_casting(module) if dtype != torch.float32 else nullcontext()
     module.set_attn_implementation(ATTENTION)
     module.train()
     try:
-        with held_in(module, dtype), casting, _checkpointing(module, wanted=gradient_checkpointing):
+        with hold(module, dtype), casting, _checkpointing(module, wanted=gradient_checkpointing):
             yield
     finally:
         module.eval()
@@ -270,7 +276,7 @@ def evaluate(
     found: dict[int, tuple[Tensor, ...]] = {}
     numbered = list(enumerate(samples))
     mine = parallel.share(numbered, _numbered_sample)
-    with torch.no_grad(), _without_dropout(module):
+    with torch.no_grad(), without_dropout(module):
         for piece in micro_batches(mine, tokens * WITHOUT_GRADIENTS, _numbered_sample):
             packed = pack([sample for _, sample in piece])
             with fitting(f"a pass over {len(packed.ids)} tokens"):
@@ -290,7 +296,7 @@ def evaluate(
 
 
 @contextmanager
-def _without_dropout(module: Any) -> Iterator[None]:
+def without_dropout(module: Any) -> Iterator[None]:
     """Inside, the model says what it says when it samples."""
     module.eval()
     try:
@@ -349,42 +355,3 @@ def update(
     optimizer.step()
     optimizer.zero_grad()
     return norm
-
-
-def check_supported(module: Any, samples: Sequence[Sample]) -> None:
-    """Compare packed log-probabilities with the model's own forward pass on two short samples.
-
-    Architectures with windowed attention or altered logits would otherwise learn something else
-    than they were told, silently.
-
-    Raises:
-        StageError: the two differ.
-    """
-    short = [_start(sample) for sample in sorted(samples, key=lambda s: s.length)[:2]]
-    with torch.no_grad():
-        with held_in(module, torch.float32):  # rounding is not what is compared
-            plain = torch.cat([_plain_logprobs(module, sample) for sample in short])
-        with training(module, torch.float32), _without_dropout(module):
-            ours = sequence_logprobs(module, pack(short).to(module.device))
-    worst = float((plain - ours).abs().max())
-    if not worst < 0.05:
-        raise StageError(
-            f"{type(module).__name__} does not compute what packed training assumes "
-            f"(log-probabilities differ by {worst:.3g})",
-            fix="use a decoder with full causal attention, such as Qwen2.5, Qwen3 or Llama 3",
-        )
-
-
-def _start(sample: Sample, around: int = 256) -> Sample:
-    """The sample up to a few tokens past its first trained one, at most `around` tokens."""
-    first = sample.mask.index(True)
-    cut = slice(max(0, first - around), first + 8)
-    ids, mask = sample.ids[cut], sample.mask[cut]
-    return Sample(ids, mask, sample.logprobs[: sum(mask)])
-
-
-def _plain_logprobs(module: Any, sample: Sample) -> Tensor:
-    ids = torch.tensor(sample.ids, device=module.device)
-    trained = torch.tensor([i for i, sampled in enumerate(sample.mask) if sampled])
-    logits: Tensor = module(input_ids=ids[None], use_cache=False).logits[0, trained - 1]
-    return logits.float().log_softmax(1).gather(1, ids[trained][:, None])[:, 0]

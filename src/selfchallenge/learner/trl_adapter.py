@@ -23,7 +23,7 @@ from selfchallenge.learner.rft import Likelihood
 from selfchallenge.learner.samples import Pair, Sample
 from selfchallenge.learner.settings import DpoSettings, GrpoSettings, RftSettings
 from selfchallenge.learner.training import reach
-from selfchallenge.learner.trl_training import EndedEarly, TrlTraining
+from selfchallenge.learner.trl_training import EndedEarly, TrlTraining, Warmed, on_one_device
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -71,11 +71,12 @@ class Sft(TrlTraining):
             }
             for s in map(_trimmed, self.samples)
         ]
-        return trl.SFTTrainer(
+        config = trl.SFTConfig(
+            max_length=None, train_sampling_strategy="sequential", **self.arguments()
+        )
+        return _Pretokenised(
             self.model.module,
-            args=trl.SFTConfig(
-                max_length=None, train_sampling_strategy="sequential", **self.arguments()
-            ),
+            args=on_one_device(config),
             train_dataset=Dataset.from_list(rows),
             processing_class=self.tokenizer(),
             peft_config=self.peft(),
@@ -120,16 +121,17 @@ class Dpo(TrlTraining):
         """Ids and masks go through to the collator."""
         tokenizer = self.tokenizer()
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        return _Pretokenised(
+        config = trl.DPOConfig(
+            beta=self.settings.beta,
+            max_length=None,
+            remove_unused_columns=False,
+            train_sampling_strategy="sequential",
+            **self.arguments(),
+        )
+        return _Paired(
             self.model.module,
             ref_model=self.reference(),
-            args=trl.DPOConfig(
-                beta=self.settings.beta,
-                max_length=None,
-                remove_unused_columns=False,
-                train_sampling_strategy="sequential",
-                **self.arguments(),
-            ),
+            args=on_one_device(config),
             train_dataset=Dataset.from_list([_columns(pair) for pair in self.pairs]),
             processing_class=tokenizer,
             data_collator=_MaskedCollator(pad_token_id=pad),
@@ -148,7 +150,15 @@ class Dpo(TrlTraining):
         }
 
 
-class _Pretokenised(trl.DPOTrainer):  # type: ignore[misc]
+class _Pretokenised(Warmed, trl.SFTTrainer):  # type: ignore[misc]
+    """Takes rows as they are, as TRL does with ids and labels."""
+
+
+class _Grouped(Warmed, trl.GRPOTrainer):  # type: ignore[misc]
+    """Takes attempts from us."""
+
+
+class _Paired(Warmed, trl.DPOTrainer):  # type: ignore[misc]
     """Takes rows as they are."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -220,24 +230,25 @@ class GroupRelative(TrlTraining):
         processes.require_plain("attempts by the model that is trained")
         own = self.settings
         prompts = [{"prompt": str(number)} for number in range(own.iterations * own.tasks)]
-        return trl.GRPOTrainer(
+        config = trl.GRPOConfig(
+            loss_type=own.loss,
+            scale_rewards="none" if own.loss == "dr_grpo" else "group",
+            epsilon=own.clip_low,
+            epsilon_high=own.clip_high,
+            beta=own.kl,
+            use_bias_correction_kl=False,  # the divergence as in GRPO's equation 4
+            num_generations=own.group,
+            num_iterations=own.updates,
+            max_completion_length=own.max_length,
+            temperature=self.algorithm.temperature,
+            shuffle_dataset=False,
+            **self.arguments(),
+        )
+        return _Grouped(
             self.model.module,
             reward_funcs=_reward,
             rollout_func=self.roll_out,
-            args=trl.GRPOConfig(
-                loss_type=own.loss,
-                scale_rewards="none" if own.loss == "dr_grpo" else "group",
-                epsilon=own.clip_low,
-                epsilon_high=own.clip_high,
-                beta=own.kl,
-                use_bias_correction_kl=False,  # the divergence as in GRPO's equation 4
-                num_generations=own.group,
-                num_iterations=own.updates,
-                max_completion_length=own.max_length,
-                temperature=self.algorithm.temperature,
-                shuffle_dataset=False,
-                **self.arguments(),
-            ),
+            args=on_one_device(config),
             train_dataset=Dataset.from_list(prompts),
             processing_class=self.tokenizer(),
             peft_config=self.peft(),

@@ -30,6 +30,57 @@ from selfchallenge.models.quiet import without_future_warnings
 from selfchallenge.task import content_hash
 
 
+class Warmed:
+    """Mixed into a trainer: our warm-up. That of transformers begins with a learning rate of 0.
+
+    Attributes:
+        warmup: steps until the learning rate is whole.
+    """
+
+    warmup = 1
+    lr_scheduler: Any
+    optimizer: Any
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The scheduler, made once; DeepSpeed asks a copy of the trainer for it."""
+        del num_training_steps
+        if self.lr_scheduler is None:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer, partial(_warmed, self.warmup)
+            )
+            self._created_lr_scheduler = True  # as its own method does
+        return self.lr_scheduler
+
+
+def _warmed(warmup: int, done: int) -> float:
+    return min(1.0, (done + 1) / warmup)
+
+
+def on_one_device(config: Any) -> Any:
+    """A configuration of TRL's that takes one GPU a process: several would be one batch's."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # noqa: SLF001 - as transformers does for models in parts
+    return config
+
+
+def _configure_deepspeed(plugin: Any) -> None:
+    """Let DeepSpeed put whole weights together at the end, and leave the warm-up to us.
+
+    Raises:
+        UsageError: its configuration has a scheduler.
+    """
+    if plugin is None:
+        return
+    config = plugin.deepspeed_config
+    if "scheduler" in config:
+        raise UsageError(
+            "DeepSpeed's configuration has a scheduler, which would stand in for the warm-up",
+            where="--engine trl",
+            fix="leave the scheduler out of it: the warm-up is rft.warmup, of others alike",
+        )
+    config.setdefault("zero_optimization", {})["stage3_gather_16bit_weights_on_model_save"] = True
+
+
 class EndedEarly(Exception):  # noqa: N818 - no error
     """Ends a training of TRL's after the steps that it has taken."""
 
@@ -164,7 +215,8 @@ class TrlTraining(Training):
             trainer = self.trainer()
             if self.dtype == torch.float32:  # TRL multiplies in what it finds
                 stack.enter_context(held_in(module, self.dtype))
-            trainer.create_scheduler = partial(self._schedule, trainer)
+            trainer.warmup = max(1, self.settings.warmup)
+            _configure_deepspeed(trainer.accelerator.state.deepspeed_plugin)
             recorder = _Recorder(self, progress)
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(recorder)
@@ -188,18 +240,6 @@ class TrlTraining(Training):
         module.requires_grad_(requires_grad=False)
         module.eval()
 
-    def _schedule(self, trainer: Any, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Our warm-up: transformers' own begins with a step at a learning rate of 0."""
-        del num_training_steps
-        if trainer.lr_scheduler is not None:
-            return trainer.lr_scheduler
-        warmup = max(1, self.settings.warmup)
-        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or trainer.optimizer, lambda done: min(1.0, (done + 1) / warmup)
-        )
-        trainer._created_lr_scheduler = True  # noqa: SLF001 - as its own method does
-        return trainer.lr_scheduler
-
     def _last(self) -> Path | None:
         """The last whole checkpoint; TRL writes the state of the trainer last."""
         found = self.work.glob("checkpoint-*/trainer_state.json")
@@ -210,7 +250,7 @@ class TrlTraining(Training):
         """Publish the model; where weights are sharded all processes put them together."""
         adapted = trainer.accelerator.unwrap_model(trainer.model)
         if self.settings.rank:
-            adapted.peft_config["default"].base_model_name_or_path = self.model.name
+            adapters.name_base(adapted, self.model.name)
         whole = self.work / "model"
         if trainer.is_fsdp_enabled:
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
@@ -218,6 +258,13 @@ class TrlTraining(Training):
             trainer.save_model(str(whole))
         elif processes.is_main():
             adapters.save(adapted, whole)
+        if not parallel.gathered(_has_weights(whole))[0]:
+            raise StageError(
+                "the weights that several processes hold could not be put together",
+                where=str(whole),
+                fix="let DeepSpeed gather them (stage3_gather_16bit_weights_on_model_save); the "
+                "same command goes on from the last checkpoint",
+            )
         if processes.is_main():
 
             def write(folder: Path) -> None:
@@ -227,6 +274,10 @@ class TrlTraining(Training):
 
             publish(self.directory, write)
         parallel.gathered(None)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(file.suffix in {".safetensors", ".bin"} for file in folder.glob("*model*"))
 
 
 class _Recorder(TrainerCallback):  # type: ignore[misc]

@@ -22,8 +22,10 @@ ROWS = 40
 """Rows that the layout is made for; others work too."""
 
 
-def computes_bfloat16() -> bool:
-    """Whether the processor has instructions for it and torch can use them."""
+def computes_bfloat16(device: str = "cpu") -> bool:
+    """Whether a device of this type has instructions for it, and torch can use them."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     can = torch.cpu.get_capabilities()
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return bool(onednn and (can.get("avx512_bf16") or can.get("amx_bf16")))

@@ -321,11 +321,11 @@ def _low(dtype: Dtype, device: torch.device) -> bool:
     """Whether to compute in bfloat16.
 
     Raises:
-        UsageError: it was asked for and the processor has no instructions for it.
+        UsageError: it was asked for and the device has no instructions for it.
     """
-    can = computes_bfloat16() if device.type == "cpu" else True
+    can = computes_bfloat16(device.type)
     if dtype == "bfloat16" and not can:
-        raise UsageError("this processor does not compute in bfloat16", fix="use dtype float32")
+        raise UsageError("this device does not compute in bfloat16", fix="use dtype float32")
     return can and dtype != "float32"
 
 
@@ -371,16 +371,6 @@ def _adapted(module: Any, adapter: Path) -> Any:
         raise MissingExtraError("peft", "train") from error
     with without_future_warnings():
         return PeftModel.from_pretrained(module, str(adapter)).merge_and_unload()
-
-
-def native_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
-    import torch  # noqa: PLC0415
-
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    can = torch.cpu.get_capabilities()
-    return device == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
 def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:

@@ -23,6 +23,14 @@ def pass_rates(episodes: Iterable[Episode]) -> dict[str, float]:
     return {task: sum(found) / len(found) for task, found in rewards.items()}
 
 
+def latest(episodes: Iterable[Episode], count: int) -> list[Episode]:
+    """The last `count` attempts at each task: those of a policy that changed as it made them."""
+    kept, last = list(episodes), dict[str, int]()
+    for one in kept:
+        last[one.task] = max(one.attempt, last.get(one.task, 0))
+    return [one for one in kept if one.attempt > last[one.task] - count]
+
+
 def in_band(episodes: Iterable[Episode], hardest: float, easiest: float) -> list[Episode]:
     """Episodes of the tasks whose pass rate lies between `hardest` and `easiest`, both included."""
     kept = list(episodes)

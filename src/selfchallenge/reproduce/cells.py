@@ -67,7 +67,7 @@ def run_cells(
         after_each: called whenever a cell has ended.
 
     Raises:
-        UsageError: a cell was run with other settings, or would train a model that is not here.
+        UsageError: a cell would train a model that is not here, or its data is not there.
         SelfChallengeError: anything else than a stage that cannot do its work (`StageError`);
             what was done is kept.
     """
@@ -75,7 +75,6 @@ def run_cells(
         _check_data(cell)
         if "train" in cell.stages:
             require_weights(cell.settings)
-        state_of(cell)
     for number, cell in enumerate(cells, 1):
         ended = RunFiles(cell.folder).read_json(NOTE)
         if ended and not ended.get("left_out"):

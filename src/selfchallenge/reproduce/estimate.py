@@ -9,6 +9,7 @@ and not more.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,6 +75,28 @@ def work_of(cell: Cell, cells: Sequence[Cell], scale: Scale) -> list[Work]:
     known = {str(one.folder): one.settings for one in cells}
     count = _Count(cell.settings, known, cell.environment, scale)
     return [part for stage in cell.stages for part in getattr(count, stage)()]
+
+
+def resized(basis: Basis, names: Mapping[str, str]) -> Basis:
+    """What estimates rest on when other models play the student or the teacher.
+
+    Args:
+        basis: of the scale.
+        names: models that the user gives to roles; their size is read off their names.
+    """
+    for role in ("student", "teacher"):
+        if role not in names:
+            continue
+        found = _BILLIONS.search(names[role])
+        size = float(found[1]) if found else getattr(basis, role)
+        how = "as its name says" if found else "its name does not say how many"
+        source = f"{basis.source}; {names[role]} counts as {size:g} billion weights, {how}"
+        basis = basis.model_copy(update={role: size, "source": source})
+    return basis
+
+
+_BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])")
+"""How many billions of weights a model says it has: 7B, 0.5b."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Arm(Record):
         stages: what its cells go through, in order.
         settings: of its runs, over those of the scale. `$NAME` stands for a name of the scale, and
             `@ARM` for the run directory of that arm in the same environment (`@ARM/*`: in all of
-            them, `@ARM:model`: its trained model).
+            them, `@ARM:model`: its trained model). To a `seed` the number of the training is added.
         at: further settings by the name of a scale.
         once: other arms build on it, so one seed serves all of theirs.
         joint: one cell for all environments together, run in the first of them.
@@ -138,6 +138,7 @@ class Scale(Record):
         environments: stand in for those of the experiment, the first for the first; none: its own.
         benchmarks: it has to be tested on the paper's benchmarks.
         settings: of every run, over the preset's.
+        places: further settings by the name of an environment.
         names: what `$NAME` stands for.
         basis: what estimates rest on.
     """
@@ -148,6 +149,7 @@ class Scale(Record):
     environments: tuple[str, ...] = ()
     benchmarks: bool = False
     settings: Settings = Field(default_factory=dict)
+    places: dict[str, Settings] = Field(default_factory=dict)
     names: dict[str, str]
     basis: Basis
 

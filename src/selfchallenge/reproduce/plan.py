@@ -174,12 +174,12 @@ class _Planner:
     def _cell(self, arm: Arm, environment: str, seed: int) -> Cell:
         needs: list[Path] = []
         settings = preset(self.scale.preset)
-        own = (self.scale.settings, arm.settings, arm.at.get(self.scale_name, {}))
-        for changes in own:
+        scale = self.scale.settings, self.scale.places.get(environment, {})
+        for changes in (*scale, arm.settings, arm.at.get(self.scale_name, {})):
             resolved = self._resolved(changes, environment, seed, needs)
             settings = overlay(settings, resolved, where=f"arm {arm.name}")
         settings = overlay(settings, self.asked.changes or {}, where="--set")
-        settings = overlay(settings, {"seed": seed}, where="--seeds")
+        settings = overlay(settings, {"seed": settings.seed + seed}, where="--seeds")
         settings.check()
         folder = self._folder(arm, environment, seed)
         data = self.asked.data

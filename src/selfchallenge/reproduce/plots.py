@@ -86,7 +86,7 @@ def _bars(figure: Figure, rows: Sequence[Row]) -> None:
 
 
 def _lines(figure: Figure, experiment: Experiment, scale: str, rows: Sequence[Row]) -> None:
-    """One line a series: Pass@1 by the arm's x; the paper's as diamonds."""
+    """One line a series: Pass@1 by the attempts that were made; the paper's as diamonds."""
     arms = {arm.name: arm for arm in experiment.arms}
     series: dict[str, list[tuple[float, Row]]] = {}
     for row in rows:
@@ -95,7 +95,11 @@ def _lines(figure: Figure, experiment: Experiment, scale: str, rows: Sequence[Ro
             series.setdefault(arm.series, []).append((arm.x[scale], row))
     named = {
         name: (
-            [(x, row["measures"]["pass@1"]) for x, row in points if "pass@1" in row["measures"]],
+            [
+                (row["learnt_from"]["attempts"], row["measures"]["pass@1"])
+                for _, row in points
+                if "pass@1" in row["measures"]
+            ],
             [(x, row["paper"]["pass@1"]) for x, row in points if "pass@1" in row["paper"]],
         )
         for name, points in series.items()

@@ -15,12 +15,13 @@ from selfchallenge import __version__
 from selfchallenge.errors import UsageError
 from selfchallenge.learner import processes
 from selfchallenge.progress import Watch
-from selfchallenge.reproduce.cells import run_cells
+from selfchallenge.reproduce.cells import run_cells, state_of
+from selfchallenge.reproduce.estimate import resized
 from selfchallenge.reproduce.experiment import Scale, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, check_asked, chosen, plan
 from selfchallenge.reproduce.plots import check_plots, draw
 from selfchallenge.reproduce.result import rows
-from selfchallenge.reproduce.tell import conditions, plan_of, result_text
+from selfchallenge.reproduce.tell import conditions, plan_of, result_text, told
 from selfchallenge.runs.store import replace_file
 
 
@@ -62,7 +63,7 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
 
     def written() -> dict[str, Any]:
         """What the cells have come to by now."""
-        told = rows(experiment, scale, asked, cells)
+        arms = rows(experiment, scale, asked, cells)
         found = {
             "experiment": name,
             "title": experiment.title,
@@ -70,15 +71,19 @@ def repeat(name: str, scale_name: str, asked: Asked, watch: Watch) -> dict[str, 
             "scale": scale_name,
             "tests": "held-out" if asked.data is None else "benchmarks",
             "conditions": conditions(scale_name, scale, asked),
+            "changes": dict(told(asked.changes or {})),
+            "models": scale.names,
             "version": __version__,
-            "rows": told,
+            "rows": arms,
         }
         _write(asked.out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-        _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), told))
-        if figure := draw(experiment, scale_name, told):
+        _write(asked.out / f"{name}.md", result_text(experiment, str(found["conditions"]), arms))
+        if figure := draw(experiment, scale_name, arms):
             _write(asked.out / f"{name}.svg", figure)
         return found
 
+    for cell in cells:  # also of those that are not run now, whose rows are written
+        state_of(cell)
     run_cells(chosen(cells, asked.arms), watch, written)
     return written()
 
@@ -93,7 +98,9 @@ def _cast(scale: Scale, asked: Asked) -> tuple[Scale, Asked]:
     if unknown := names.keys() - scale.names.keys():
         role = min(unknown)
         raise UsageError(f"there is no role {role!r}", where="--set", fix=f"use one of {known}")
-    cast = scale.model_copy(update={"names": {**scale.names, **names}})
+    cast = scale.model_copy(
+        update={"names": {**scale.names, **names}, "basis": resized(scale.basis, names)}
+    )
     return cast, replace(asked, changes=changes)
 
 

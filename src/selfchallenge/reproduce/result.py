@@ -46,8 +46,9 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
 
     Each has `arm`, `environment`, `state`, `measures` (`value`, `ci95`, `n`, `seeds`; shares
     between 0 and 1), `paper` (values alike), `rates` (Pass@1 of each test task, mean over seeds),
-    and `paired` against each baseline that has a score; in an experiment with curves also `curve`,
-    a Pass@1 for each number of `rollouts` that was measured.
+    `learnt_from` (`tasks` and `attempts`, mean over seeds; None where nothing was trained), and
+    `paired` against each baseline that has a score; in an experiment with curves also `curve`, a
+    Pass@1 for each number of `rollouts` that was measured.
     """
     found: list[Row] = []
     places = environments_of(experiment, scale)
@@ -67,6 +68,7 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
             if experiment.plot == "curves":
                 row["curve"] = _curve(_tested(mine))
             row["rates"] = rates[arm.name, environment]
+            row["learnt_from"] = _learnt_from(_tested(mine))
             row["paired"] = {
                 name: paired(rates[name, environment], row["rates"]).to_json()
                 for name in experiment.baselines
@@ -164,7 +166,7 @@ def _curve(tested: Sequence[Cell]) -> list[dict[str, Any]]:
         rollouts = [_rollouts(kept_policies(cell)[done], cell) for cell in tested]
         seeds = [outcomes_of(point_of(cell, done)) for cell in tested]
         points.append({"rollouts": fmean(rollouts), **_point(seeds, 1)})
-    made = [_attempts(cell) for cell in tested]
+    made = [len(_attempts(cell)) for cell in tested]
     points.append({"rollouts": fmean(made), **_point([_outcomes(cell) for cell in tested], 1)})
     return points
 
@@ -176,14 +178,22 @@ def _rollouts(kept: Path, cell: Cell) -> int:
     return sum(int(step["figures"]["tried"]) * own.group for step in steps[:: own.updates])
 
 
-def _attempts(cell: Cell) -> int:
-    """All attempts that a cell learnt from, in earlier rounds too; none where nothing was trained.
+def _learnt_from(tested: Sequence[Cell]) -> dict[str, float] | None:
+    """How many tasks and attempts stand behind a score; fewer than asked for where tasks lacked."""
+    made = [_attempts(cell) for cell in tested if "train" in cell.stages]
+    if not made:
+        return None
+    return {"tasks": fmean(len({*one}) for one in made), "attempts": fmean(map(len, made))}
 
-    A cell of a later round is `aimed_at` the one before.
+
+def _attempts(cell: Cell) -> list[str]:
+    """The tasks of all attempts that a cell learnt from, in earlier rounds too.
+
+    None where nothing was trained. A cell of a later round is `aimed_at` the one before.
     """
     folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
     runs = [*map(RunFiles, folders), *rounds_before(cell.settings.aimed_at)]
-    return sum(1 for run in runs for _ in run.scan("episodes.jsonl"))
+    return [episode["task"] for run in runs for episode in run.scan("episodes.jsonl")]
 
 
 def _point(seeds: Sequence[Outcomes], k: int) -> dict[str, Any]:
@@ -215,6 +225,7 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
         "environment": AVERAGE,
         "state": state,
         "measures": measures,
+        "learnt_from": None,
         "paired": {},
     }
 

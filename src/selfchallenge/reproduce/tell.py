@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selfchallenge.reproduce.cells import state_of
@@ -98,18 +99,30 @@ def conditions(scale_name: str, scale: Scale, asked: Asked) -> str:
     else:
         user = asked.user_model or "a script"
         tests = f"the benchmarks of the paper; the user of tau-bench is {user}"
-    return f"Scale {scale_name}: {models}. {scale.note} Tested on {tests}."
+    changed = " ".join(f"--set {name}={value}" for name, value in told(asked.changes or {}))
+    with_them = f" With {changed}." if changed else ""
+    return f"Scale {scale_name}: {models}. {scale.note}{with_them} Tested on {tests}."
+
+
+def told(changes: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Single settings by their dotted names, as `--set` takes them."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from told(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
 def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
     """The result as Markdown: ours with its interval, the paper's number, and how both came."""
     measures = experiment.measures
-    head = ["arm", "environment", *(c for m in measures for c in (m, f"paper's {m}"))]
+    head = ["arm", "environment", "learnt from"]
+    head += [c for m in measures for c in (m, f"paper's {m}")]
     head += [f"Pass@1 less {name}" for name in experiment.baselines]
     lines = [f"# {experiment.title}", "", experiment.note, "", how, ""]
     lines += [_line(head), _line(["---"] * len(head))]
     for row in rows:
-        cells = [row["arm"], row["environment"]]
+        cells = [row["arm"], row["environment"], _learnt(row["learnt_from"])]
         for measure in measures:
             cells += [_ours(row, measure), _theirs(row, measure)]
         cells += [_difference(row["paired"].get(name)) for name in experiment.baselines]
@@ -117,6 +130,10 @@ def result_text(experiment: Experiment, how: str, rows: Sequence[Row]) -> str:
     lines += _curves(rows)
     lines += ["", _EXPLAINED]
     return "\n".join(lines) + "\n"
+
+
+def _learnt(found: dict[str, float] | None) -> str:
+    return f"{found['attempts']:,.0f} attempts at {found['tasks']:,.0f} tasks" if found else ""
 
 
 def _curves(rows: Sequence[Row]) -> list[str]:

@@ -1,6 +1,7 @@
 """The paper's writer: what it makes of any reply, and of a checker's evidence."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,17 @@ def writer(sandbox: Sandbox, replies: list[str]) -> PaperWriter:
 def writer_with(sandbox: Sandbox, reply: Callable[[Prompt], str]) -> PaperWriter:
     settings = PaperSettings(turns=1, wave=3)
     return PaperWriter(ScriptedModel("author", reply), Library, sandbox, settings)
+
+
+def test_another_run_draws_other_tasks(sandbox: Sandbox) -> None:
+    drawn = []
+    for seed in (0, 0, 1):
+        made = writer(sandbox, ["nothing"])
+        list(replace(made, run_seed=seed).write(range(4), ["m01"]))
+        drawn.append([prompt.seed for prompt in made.model.prompts])
+        assert len(set(drawn[-1])) == len(drawn[-1])
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
 
 
 @given(st.text())

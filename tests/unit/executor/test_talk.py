@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from selfchallenge.environments.base import policy_of
 from selfchallenge.environments.library import Library
 from selfchallenge.environments.retail import Retail
 from selfchallenge.episode import USER_FAULT, StopReason
@@ -12,7 +13,7 @@ from selfchallenge.evaluation.conversations import needed_values
 from selfchallenge.evaluation.sets import SetOptions, desk_set
 from selfchallenge.evaluation.suite import held_out_tasks, references
 from selfchallenge.evaluation.tau_bench import Action, BenchmarkTask
-from selfchallenge.executor.agent import OUTPUT, AgentSettings, Assignment
+from selfchallenge.executor.agent import OUTPUT, AgentSettings, Assignment, Attempt
 from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.talk import (
     API_OUTPUT,
@@ -151,6 +152,17 @@ def test_the_policy_is_shown_or_not(actions):
     assert shown.endswith(hidden)
     assert len(shown) > len(hidden)
     assert "modify_user_address" in hidden
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_agent_s_settings_leave_the_policy_out(sandbox, shown):
+    settings = AgentSettings(policy=shown)
+    [pair] = references(held_out_tasks(Retail)[:1], Retail, sandbox)
+    given = (Assignment(*pair), Retail, sandbox, settings, "train", "m")
+    told, read = told_by(ScriptedUser()).begin(*given), Attempt(*given)
+    for attempt in (told, read):
+        assert (policy_of(Retail) in attempt.messages[0].content) is shown
+        assert "modify_user_address" in attempt.messages[0].content
 
 
 @pytest.mark.parametrize(

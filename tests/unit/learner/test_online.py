@@ -233,7 +233,9 @@ def test_figures_are_means_over_tokens_however_the_batch_is_cut(kind, settings):
         model, algorithm, batch, _ = begun(kind, cut)
         apart = [replace(a, reference=a.old - 0.2, old=a.old + 0.1) for a in batch]
         with training(model.module, torch.float32):
+            first = algorithm.gradients(apart).figures
             found.append(algorithm.gradients(apart).figures)
+        assert first["moved"] == first["clipped"] == 0  # it is the policy that sampled
     assert found[0] == pytest.approx(found[1], abs=1e-5)
     divergence = 0.2 if kind is Ppo else math.exp(-0.2) + 0.2 - 1
     assert found[0]["kl"] == pytest.approx(divergence, abs=1e-4)

@@ -10,7 +10,10 @@ from tiny_learner import TinyModel, make_episode
 from selfchallenge.learner.grpo import train_grpo
 from selfchallenge.learner.ppo import train_ppo
 from selfchallenge.learner.rft import train_rft
+from selfchallenge.learner.samples import trainable
 from selfchallenge.learner.settings import GrpoSettings, PpoSettings, RftSettings
+from selfchallenge.learner.step import resolve_precision
+from selfchallenge.learner.support import check_supported
 
 SETTINGS = RftSettings(warmup=0, batch=4, epochs=2, learning_rate=1e-2)
 ONLINE = {"iterations": 2, "tasks": 2, "group": 4, "learning_rate": 1e-3, "kl": 0.1, "updates": 2}
@@ -42,6 +45,32 @@ class Placed(Sampler):
             return super().sample(context, draw)
         finally:
             self.model.module.to(device)
+
+
+def test_a_check_of_what_a_model_computes_holds_one_layer_at_a_time_in_float32():
+    model = Loaded("cpu")
+    frozen = dict(model.module.named_parameters())
+    before = {name: p.data_ptr() for name, p in frozen.items()}
+    held, said = [], set()
+
+    def look(_, __, output):
+        held.append(sum(p.dtype == torch.float32 for p in frozen.values()))
+        said.add(output.dtype)
+
+    for layer in model.module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_hook(look)
+    check_supported(model.module, [trainable(episodes()[0], 4096)])
+    assert max(held) <= 2  # a layer's weight and its bias
+    assert said == {torch.float32}
+    assert before == {name: p.data_ptr() for name, p in frozen.items()}
+
+
+def test_bfloat16_that_a_gpu_only_emulates_is_not_taken(monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    assert resolve_precision("auto", torch.device("cuda")) == torch.float32
 
 
 def episodes():

@@ -293,7 +293,7 @@ def test_bfloat16_is_close_to_float32(tiny_folder):
 
 
 def test_bfloat16_where_there_is_none_is_refused(tiny_folder, monkeypatch):
-    monkeypatch.setattr("selfchallenge.models.transformers.computes_bfloat16", lambda: False)
+    monkeypatch.setattr("selfchallenge.models.transformers.computes_bfloat16", lambda _: False)
     with pytest.raises(UsageError, match="bfloat16"):
         TransformersModel(tiny_folder, device="cpu", dtype="bfloat16")
 

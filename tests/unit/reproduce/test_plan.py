@@ -166,6 +166,64 @@ def test_a_role_can_be_given_to_another_model(tmp_path):
     assert "default-1.5b" in plan_text(foresee("table5", "small", Asked(tmp_path, seeds=1)))
 
 
+@pytest.mark.parametrize(
+    ("name", "times", "said"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", 14, "counts as 7 billion weights, as its name says"),
+        ("models/mine-v2b", 1, "counts as 0.5 billion weights, its name does not say"),
+    ],
+)
+def test_a_model_of_another_size_costs_more(tmp_path, name, times, said):
+    usual = foresee("table3", "small", Asked(tmp_path, seeds=1))
+    found = foresee(
+        "table3", "small", Asked(tmp_path, seeds=1, changes={"names": {"student": name}})
+    )
+    for device, hours in found["owed"]["hours"].items():
+        assert hours == pytest.approx(times * usual["owed"]["hours"][device], rel=0.02)
+    assert said in plan_text(found)
+
+
+def test_the_paper_s_users_tell_tasks_in_training_as_at_the_test(tmp_path):
+    cells = cells_of("table1", "paper", Asked(tmp_path, seeds=1))
+    student = read_scale("paper").names["student"]
+    told = {
+        cell.environment: (cell.settings.user_model, cell.settings.agent.policy) for cell in cells
+    }
+    assert told["retail"] == told["airline"] == (student, False)
+    assert told["calculation"] == told["web"] == ("", True)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    ("name", "writes"),
+    [
+        ("calculation", "own attempts"),
+        ("table3", "own attempts, SCA"),
+        ("figure5", "student, written"),
+    ],
+)
+def test_what_is_not_to_be_filtered_was_not_revised_by_the_filter(tmp_path, name, writes, scale):
+    found = next(c for c in cells_of(name, scale, Asked(tmp_path)) if c.arm == writes)
+    assert found.settings.paper.revisions == 0
+    assert found.settings.gate == "none" or found.settings.quality.revisions == 0
+
+
+@pytest.mark.parametrize("environment", ["calculation", "web", "retail", "airline"])
+def test_attempts_at_a_small_scale_are_short_enough_to_be_learnt_from(tmp_path, environment):
+    opening_tokens = 2187  # of airline with tau-bench's data, the longest, by the default tokenizer
+    for cell in cells_of("table1", "small", Asked(tmp_path)):
+        if cell.environment == environment:
+            assert cell.settings.rft.max_length > opening_tokens + 4 * 160
+
+
+def test_two_rounds_write_tasks_of_their_own(tmp_path):
+    cells = cells_of("calculation", "paper", Asked(tmp_path, seeds=2))
+    seeds = {(c.arm, c.seed): c.settings.seed for c in cells}
+    again = [seeds["RFT, two rounds", n] for n in (0, 1)]
+    assert not {*again} & {seeds["own attempts", 0], *(seeds["first round", n] for n in (0, 1))}
+    assert len({*again}) == 2
+
+
 @pytest.mark.parametrize("environment", ["calculation", "web", "retail", "airline"])
 def test_estimates_count_the_held_out_tasks_that_there_are(environment):
     tests = read_scale("small").basis.tests

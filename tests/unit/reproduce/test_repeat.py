@@ -19,8 +19,8 @@ from selfchallenge.reproduce.experiment import Experiment, read_experiment, read
 from selfchallenge.reproduce.plan import Asked, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.repeat import repeat
-from selfchallenge.reproduce.result import _attempts, rows
-from selfchallenge.reproduce.tell import result_text
+from selfchallenge.reproduce.result import _attempts, _learnt_from, rows
+from selfchallenge.reproduce.tell import conditions, result_text
 from selfchallenge.task import CodeAsTask
 
 pytest.importorskip("torch")
@@ -92,13 +92,38 @@ def test_less_memory_repeats_no_finished_cell(whole, monkeypatch):
     out, found = whole
     monkeypatch.setattr(running, "open_loop", None)
     less = Asked(out, changes={"batch": 3, "rft": {"micro_tokens": 700}})
-    assert repeat(NAME, "tiny", less, Silent()) == found
+    again = repeat(NAME, "tiny", less, Silent())
+    assert again["rows"] == found["rows"]
+    assert again["changes"] == {"batch": "3", "rft.micro_tokens": "700"}
 
 
 def test_other_settings_are_refused_where_cells_were_run(whole):
     out, _ = whole
     with pytest.raises(UsageError, match="other settings"):
         repeat(NAME, "tiny", Asked(out, changes={"rollouts": 9}), Silent())
+
+
+def test_other_settings_of_an_arm_that_is_not_run_are_refused_before_anything_is(
+    whole, monkeypatch
+):
+    out, _ = whole
+    monkeypatch.setattr("selfchallenge.reproduce.repeat.run_cells", pytest.fail)
+    asked = Asked(out, seeds=2, changes={"rollouts": 9}, arms=("SCA",))
+    with pytest.raises(UsageError, match="other settings"):
+        repeat(NAME, "tiny", asked, Silent())
+
+
+def test_a_result_says_what_was_changed_and_what_was_learnt_from(whole, tmp_path):
+    _, found = whole
+    learnt = {row["arm"]: row["learnt_from"] for row in found["rows"]}
+    assert learnt["zero-shot"] is None
+    assert learnt["SCA"]["attempts"] == 4 * learnt["SCA"]["tasks"] > 0
+    assert found["changes"] == {}
+    text = result_text(read_experiment(NAME), "", found["rows"])
+    assert f"{learnt['SCA']['attempts']:.0f} attempts at {learnt['SCA']['tasks']:.0f} tasks" in text
+    changes = {"temperature": 0.9, "rft": {"rank": 2}, "writer": "paper"}
+    said = conditions("tiny", read_scale("tiny"), Asked(tmp_path, changes=changes))
+    assert "With --set temperature=0.9 --set rft.rank=2 --set writer=paper." in said
 
 
 def test_shared_tasks_and_attempts_are_made_once(whole):
@@ -270,8 +295,10 @@ def test_attempts_of_earlier_rounds_count_as_learnt_from(tmp_path):
         cell.folder.mkdir(parents=True)
         settings = {"aimed_at": cell.settings.aimed_at}
         (cell.folder / "run.json").write_text(json.dumps({"format": 1, "settings": settings}))
-        (cell.folder / "episodes.jsonl").write_text("{}\n" * made)
-    assert (_attempts(first), _attempts(second)) == (3, 5)
+        lines = [json.dumps({"task": f"{made}/{n // 2}"}) for n in range(made)]
+        (cell.folder / "episodes.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    assert (len(_attempts(first)), len(_attempts(second))) == (3, 5)
+    assert _learnt_from([first, second]) == {"tasks": 2.5, "attempts": 4.0}
 
 
 def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
@@ -303,7 +330,7 @@ def figure(value, seeds=(), n=10, **more):
 def row(arm, **measures):
     return {
         "arm": arm, "environment": "calculation", "state": "done", "measures": measures,
-        "paper": {"pass@1": 0.203}, "paired": {},
+        "paper": {"pass@1": 0.203}, "paired": {}, "learnt_from": {"tasks": 30.0, "attempts": 180.0},
     }  # fmt: skip
 
 
@@ -313,7 +340,11 @@ def test_a_row_holds_ours_the_paper_s_and_the_seeds():
     found["paired"] = {"RFT": {"difference": -0.05, "ci95": [-0.1, 0.01], "p_value": 0.1234}}
     text = result_text(experiment, "small", [found])
     assert "|  | -5.0 (-10.0 to +1.0; p = 0.12) |" in text
-    assert re.search(r"\| zero-shot \| calculation \| 25\.0 \(.*seeds 20\.0, 30\.0 \| 20\.3 ", text)
+    assert re.search(
+        r"\| zero-shot \| calculation \| 180 attempts at 30 tasks \| 25\.0 \(.*"
+        r"seeds 20\.0, 30\.0 \| 20\.3 ",
+        text,
+    )
 
 
 @pytest.mark.parametrize(
