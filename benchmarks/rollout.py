@@ -7,10 +7,10 @@ Attempts at the held-out tasks of an environment (nothing is trained) with the l
 model is at work while `generate` runs; the rest is the sandbox: sessions opened, actions run, and
 attempts judged.
 
-`--elsewhere` then plays the same replies back as a GPU or a server would give them: `generate`
-sleeps so many milliseconds for each token of its longest reply and takes no processor, while the
-sandbox works as ever. It does so with one batch, which waits for the sandbox, and with two that
-take turns (`executor/batch.py`), three times each, one after the other, and gives the medians.
+`--elsewhere` then plays the same replies back as a GPU or a server would give them: a step takes so
+many milliseconds and no processor, whatever the number of replies under way, and gives each of them
+a token, while the sandbox works as ever. It does so together (all reply, then the sandbox works for
+all) and as they end (`models.base.Conversing`), three times each in turn, and gives the medians.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
@@ -35,7 +33,7 @@ from selfchallenge.episode import Episode
 from selfchallenge.evaluation.suite import held_out_tasks, references
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
-from selfchallenge.models.base import Completion, Model, Prompt, Sampling
+from selfchallenge.models.base import Completion, Model, Numbered, Prompt, Sampling, Take, converse
 from selfchallenge.models.loading import load_model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.settings import preset
@@ -44,8 +42,8 @@ ROUNDS = 3
 HOW = preset("laptop")
 
 
-class Timed:
-    """A model whose time at work is added up, and whose replies are kept."""
+class Together:
+    """A model whose replies are kept, and whose time at work is added up."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.name, self.seconds = model, model.name, 0.0
@@ -57,7 +55,6 @@ class Timed:
         began = time.perf_counter()
         found = self.model.generate(prompts, sampling)
         self.seconds += time.perf_counter() - began
-        self.replies |= {p.seed: reply for p, reply in zip(prompts, found, strict=True)}
         return found
 
     def close(self) -> None:
@@ -65,21 +62,60 @@ class Timed:
         self.model.close()
 
 
+class AsTheyEnd(Together):
+    """The same where replies are handed out as they end."""
+
+    def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+        """The model's, with a clock beside it that stands while others work or are waited for."""
+        asked: list[Prompt] = []
+        idle = 0.0
+
+        def timed(waits: bool) -> Sequence[Prompt]:
+            nonlocal idle
+            began = time.perf_counter()
+            prompts = take(waits)
+            idle += time.perf_counter() - began
+            asked.extend(prompts)
+            return prompts
+
+        made, began = converse(self.model, timed, sampling), time.perf_counter()
+        for ended in made:
+            self.seconds += time.perf_counter() - began - idle
+            self.replies |= {asked[number].seed: reply for number, reply in ended}
+            yield ended
+            began, idle = time.perf_counter(), 0.0
+
+
 @dataclass
 class PlayedBack:
     """A model that computes elsewhere and gives the recorded replies."""
 
     replies: dict[int, Completion]
-    token: float
-    device: torch.device | None
+    step: float
     name: str = "played back"
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
-        """The replies, after the time that the longest takes."""
+        """The replies, after the steps that the longest takes."""
+        asked = iter([prompts])
+        made = self.converse(lambda _: next(asked, ()), sampling)
+        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+
+    def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+        """The replies, each after as many steps as it has tokens."""
         del sampling
-        found = [self.replies[prompt.seed] for prompt in prompts]
-        time.sleep(self.token * max(reply.completion_tokens for reply in found))
-        return found
+        left: dict[int, int] = {}
+        seeds: list[int] = []
+        while True:
+            for prompt in take(not left):
+                left[len(seeds)] = self.replies[prompt.seed].completion_tokens
+                seeds.append(prompt.seed)
+            if not left:
+                return
+            time.sleep(self.step)
+            left = {number: tokens - 1 for number, tokens in left.items()}
+            if ended := [number for number, tokens in left.items() if tokens <= 0]:
+                yield [(number, self.replies[seeds[number]]) for number in ended]
+                left = {number: tokens for number, tokens in left.items() if tokens > 0}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -93,7 +129,7 @@ class Course:
     sandbox: Sandbox
     chosen: Sequence[Assignment]
 
-    def run(self, model: Timed) -> tuple[list[Episode], dict[str, float]]:
+    def run(self, model: Together) -> tuple[list[Episode], dict[str, float]]:
         """Make them all; seconds, and the share of them in which the model was at work."""
         began = time.perf_counter()
         made = rollout(
@@ -110,14 +146,14 @@ class Course:
         return episodes, {"seconds": seconds, "model_busy": model.seconds / seconds}
 
     def elsewhere(self, replies: dict[int, Completion], ms: float) -> dict[str, Any]:
-        """The same replies from elsewhere, by one batch and by two that take turns."""
-        ways = {"one_batch": torch.device("cpu"), "two_by_turns": None}
+        """The same replies from elsewhere, together and as they end."""
+        ways = {"together": Together, "as_they_end": AsTheyEnd}
         found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
-            for way, device in ways.items():
-                model = Timed(PlayedBack(replies, ms / 1000, device))
+            for way, kind in ways.items():
+                model = kind(PlayedBack(replies, ms / 1000))
                 found[way].append(self.run(model)[1])
-        return {"ms_a_token": ms} | {way: _medians(rounds) for way, rounds in found.items()}
+        return {"ms_a_step": ms} | {way: _medians(rounds) for way, rounds in found.items()}
 
 
 def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -135,7 +171,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     asked = parser.parse_args()
     world = load_environment(asked.environment)
-    model = Timed(load_model(asked.model, batch=HOW.batch))
+    model = AsTheyEnd(load_model(asked.model, batch=HOW.batch))
     with Sandbox() as sandbox:
         pairs = references(held_out_tasks(world), world, sandbox)
         chosen = [

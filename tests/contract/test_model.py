@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
+from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling, converse
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "models"))
 
@@ -72,6 +72,38 @@ def test_one_completion_per_prompt_in_order(model):
     assert all(isinstance(completion, Completion) for completion in together)
     alone = [model.generate([prompt], sampling)[0].text for prompt in asked]
     assert [completion.text for completion in together] == alone
+
+
+@pytest.mark.parametrize("portion", [1, 3, 9])
+def test_prompts_may_come_while_others_are_replied_to(model, portion):
+    asked = [ask(f"number {i}", seed=i) for i in range(9)]
+    sampling = Sampling(1.0, 24)
+    left, owed = list(asked), set()
+
+    def take(waits):
+        assert not (waits and owed), "it waits for prompts while replies are owed"
+        given, left[:] = left[:portion], left[portion:]
+        owed.update(range(len(asked) - len(left) - len(given), len(asked) - len(left)))
+        return given
+
+    found = {}
+    for ended in converse(model, take, sampling):
+        assert ended
+        for number, completion in ended:
+            owed.remove(number)
+            found[number] = completion.text
+    assert not owed
+    assert [found[n] for n in range(9)] == [c.text for c in model.generate(asked, sampling)]
+
+
+def test_a_caller_that_has_enough_leaves_the_model_as_it_was(model):
+    asked = [ask(f"number {i}", seed=i) for i in range(4)]
+    portions = iter([asked, ()])
+    made = converse(model, lambda _: next(portions), Sampling(1.0, 24))
+    next(made)
+    made.close()
+    alone = model.generate(asked[:1], Sampling(1.0, 24))
+    assert alone == model.generate(asked[:1], Sampling(1.0, 24))
 
 
 def test_no_prompts_no_completions(model):

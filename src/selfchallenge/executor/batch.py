@@ -1,18 +1,19 @@
-"""Many attempts at once: all wait for the model together, then the sandbox runs all their actions.
+"""Many attempts at once: while the model replies to some, the sandbox runs the actions of others.
 
 As an attempt ends, the next assignment takes its place, so the batch stays full until the queue is
-empty. Where the model computes elsewhere (a GPU, a server) two such batches take turns: the sandbox
-works for one while the model replies to the other. No clock decides who shares a batch with whom,
-so the same seeds give the same episodes. They are handed out as they end and not in order. What
-share of the time the model works is measured by `benchmarks/rollout.py`.
+empty; and a model that can (`models.base.Conversing`) goes on with an attempt as soon as its action
+was run, whatever the others do. Where the model computes on this machine's processors it pauses
+meanwhile: the sandbox would only take them from it, and so no clock decides which attempts share a
+step, and the same seeds give the same episodes. Episodes are handed out as they end and not in
+order. What share of the time the model works is measured by `benchmarks/rollout.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import islice
 from typing import Any
 
 from selfchallenge.environments.base import Environment
@@ -20,7 +21,16 @@ from selfchallenge.episode import Episode
 from selfchallenge.errors import ModelError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK
 from selfchallenge.executor.agent import AgentSettings, Assignment, Attempt
-from selfchallenge.models.base import Completion, Model, Sampling, computes_here
+from selfchallenge.models.base import (
+    Completion,
+    Conversing,
+    Model,
+    Numbered,
+    Prompt,
+    Sampling,
+    computes_here,
+    converse,
+)
 from selfchallenge.sandbox.host import Sandbox
 
 Begin = Callable[[Assignment, type[Environment], Sandbox, AgentSettings, str, str], Attempt]
@@ -38,7 +48,7 @@ class Ways:
 
     Attributes:
         begin: makes an attempt.
-        between: is shown the attempts under way before the agents reply; who else takes part in the
+        between: is shown the attempts whose agents are to reply next; who else takes part in the
             conversation (a simulated user) speaks here, for all of them at once.
         stop: pattern that ends a reply.
     """
@@ -70,72 +80,113 @@ def rollout(
         settings: how the agents act.
         phase: written into the episodes.
         temperature: of sampling; 0 is greedy.
-        batch: attempts that wait for the model together; twice as many are under way where the
-            model computes elsewhere.
+        batch: attempts under way at once.
         ways: how attempts are made, where it is not as at our own tasks.
 
     Raises:
         ModelError: the model failed; the attempts under way are given up and leave no episode.
     """
-    queue = iter(assignments)
     sampling = Sampling(temperature=temperature, max_tokens=settings.max_tokens, stop=ways.stop)
-    lanes = [_Lane() for _ in range(1 if computes_here(model) else 2)]
-    try:
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for lane in cycle(lanes):
-                yield from lane.settle()
-                lane.active += [
-                    ways.begin(assignment, environment, sandbox, settings, phase, model.name)
-                    for assignment in islice(queue, batch - len(lane.active))
-                ]
-                if not any(one.active for one in lanes):
-                    return
-                try:
-                    replies = _replies(model, lane.active, sampling, ways)
-                except ModelError:
-                    for one in lanes:
-                        yield from one.settle()
-                    raise
-                lane.acting = pool.map(_act, lane.active, replies)
-    finally:
-        for attempt in (attempt for lane in lanes for attempt in lane.active):
-            attempt.close()
+
+    def begin(assignment: Assignment) -> Attempt:
+        return ways.begin(assignment, environment, sandbox, settings, phase, model.name)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        pauses = computes_here(model) or not isinstance(model, Conversing)
+        table = _Table(map(begin, assignments), batch, ways.between, pool, pauses)
+        try:
+            for replies in converse(model, table.take, sampling):
+                table.act(replies)
+                yield from table.ended()
+            yield from table.ended()
+        except ModelError:
+            wait(table.acting)
+            yield from table.ended()
+            raise
+        finally:
+            table.close()
 
 
 @dataclass
-class _Lane:
-    """Attempts that wait for the model together.
+class _Table:
+    """Attempts under way: each is ready to be asked about, asked about, or acting in the sandbox.
 
     Attributes:
-        active: those under way.
-        acting: what becomes of each in the sandbox, in order: its episode if it has ended.
+        queue: attempts that are still to be made.
+        size: attempts under way at most.
+        between: as in `Ways`.
+        pool: does what replies ask for.
+        pauses: whether the model pauses until all of that is done.
     """
 
-    active: list[Attempt] = field(default_factory=list)
-    acting: Iterator[Episode | None] = field(default_factory=lambda: iter(()))
+    queue: Iterator[Attempt]
+    size: int
+    between: Callable[[Sequence[Any]], None]
+    pool: ThreadPoolExecutor
+    pauses: bool
+    ready: list[Attempt] = field(default_factory=list)
+    asked: dict[int, Attempt] = field(default_factory=dict)
+    acting: dict[Future[Episode | None], Attempt] = field(default_factory=dict)
+    episodes: list[Episode] = field(default_factory=list)
+    taken: int = 0
 
-    def settle(self) -> list[Episode]:
-        """Wait until the sandbox is done, and hand out what has ended."""
-        outcomes, self.acting = list(self.acting), iter(())
-        if outcomes:
-            kept = zip(self.active, outcomes, strict=True)
-            self.active = [attempt for attempt, episode in kept if episode is None]
-        return [episode for episode in outcomes if episode is not None]
+    def take(self, waits: bool) -> list[Prompt]:
+        """The prompts that there are (`models.base.Take`)."""
+        while True:
+            self._settle()
+            self.ready += islice(self.queue, self.size - len(self))
+            if self.ready:
+                self.between(self.ready)
+            over = [attempt for attempt in self.ready if attempt.stop is not None]
+            for attempt in over:
+                self._submit(attempt, None)
+            going = [attempt for attempt in self.ready if attempt.stop is None]
+            self.ready = []
+            if going or not waits or not self.acting:
+                break
+            wait(self.acting, return_when=FIRST_COMPLETED)
+        self.asked |= enumerate(going, self.taken)
+        self.taken += len(going)
+        return [attempt.prompt() for attempt in going]
 
+    def act(self, replies: Sequence[Numbered]) -> None:
+        """Let the sandbox do what replies ask for."""
+        for number, reply in replies:
+            self._submit(self.asked.pop(number), reply)
 
-def _replies(
-    model: Model, active: Sequence[Attempt], sampling: Sampling, ways: Ways
-) -> list[Completion | None]:
-    """What the model replies to each attempt; None where somebody else ended it."""
-    if active:
-        ways.between(active)
-    prompts = [attempt.prompt() for attempt in active if attempt.stop is None]
-    replies = iter(model.generate(prompts, sampling) if prompts else [])
-    return [next(replies) if attempt.stop is None else None for attempt in active]
+    def ended(self) -> list[Episode]:
+        """The episodes that have ended since this was asked."""
+        self._settle()
+        found, self.episodes = self.episodes, []
+        return found
+
+    def close(self) -> None:
+        """Give the attempts up that are under way."""
+        wait(self.acting)
+        for attempt in (*self.ready, *self.asked.values(), *self.acting.values()):
+            attempt.close()
+
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.asked) + len(self.acting)
+
+    def _submit(self, attempt: Attempt, reply: Completion | None) -> None:
+        self.acting[self.pool.submit(_act, attempt, reply)] = attempt
+
+    def _settle(self) -> None:
+        """Take up what the sandbox is done with."""
+        if self.pauses:
+            wait(self.acting)
+        for future in [future for future in self.acting if future.done()]:
+            attempt, episode = self.acting[future], future.result()
+            del self.acting[future]
+            if episode is None:
+                self.ready.append(attempt)
+            else:
+                self.episodes.append(episode)
 
 
 def _act(attempt: Attempt, reply: Completion | None) -> Episode | None:
-    """Let the sandbox do what a reply asks for; the episode if the attempt ends with it."""
+    """Do what a reply asks for; the episode if the attempt ends with it, or has ended already."""
     if reply is not None:
         attempt.advance(reply)
     return None if attempt.stop is None else attempt.finish()

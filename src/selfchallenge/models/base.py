@@ -7,7 +7,7 @@ ids of the conversation so far back in (`Prompt.context`), so that text is never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -106,6 +106,40 @@ class Model(Protocol):
     def close(self) -> None:
         """Give memory and connections back; closing twice is fine."""
         ...
+
+
+Take = Callable[[bool], Sequence[Prompt]]
+"""Gives prompts that are to be replied to by now. Told to wait, it gives none only when there will
+be no more; otherwise it does not wait."""
+Numbered = tuple[int, Completion]
+"""A completion with the number of its prompt in the order of taking, from 0."""
+
+
+@runtime_checkable
+class Conversing(Model, Protocol):
+    """A model that takes new prompts while it replies to others: none waits for the slowest."""
+
+    def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+        """Reply to every prompt that `take` gives; ends when there are no more.
+
+        Replies are handed out as they end. A model on this machine's processors computes nothing
+        while the caller looks at them.
+
+        Raises:
+            ModelError: as `generate` does.
+        """
+        ...
+
+
+def converse(model: Model, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+    """What `Conversing.converse` does; of any other model, with all prompts that are there."""
+    if isinstance(model, Conversing):
+        yield from model.converse(take, sampling)
+        return
+    taken = 0
+    while prompts := take(True):
+        yield list(enumerate(model.generate(prompts, sampling), taken))
+        taken += len(prompts)
 
 
 def computes_here(model: Model) -> bool:

@@ -49,11 +49,13 @@ class Reply:
         prompt: what is asked.
         given: ids of the prompt.
         cached: how many of them were served from a cache.
+        number: of the prompt, in the order of asking.
     """
 
     prompt: Prompt
     given: tuple[int, ...]
     cached: int = 0
+    number: int = 0
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     text: str = ""

@@ -11,18 +11,21 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from selfchallenge.errors import ModelError, UsageError
-from selfchallenge.models.base import Completion, Prompt, Sampling
+from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take
 from selfchallenge.models.stopping import cut
 
 _TOO_LONG = re.compile(
     r"context_length|context (length|window|size)|too many tokens|too long", re.IGNORECASE
 )
+
+GLANCE = 0.01
+"""Seconds after which it is looked again whether there is more to ask."""
 
 
 class OpenAIModel:
@@ -88,12 +91,30 @@ class OpenAIModel:
         Raises:
             ModelError: the server cannot be reached, refuses the request, or fails again and again.
         """
-        if not prompts:
-            return []
-        with ThreadPoolExecutor(min(self._concurrency, len(prompts))) as pool:
-            under_way = [pool.submit(self._complete, prompt, sampling) for prompt in prompts]
+        asked = iter([prompts])
+        made = self.converse(lambda _: next(asked, ()), sampling)
+        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+
+    def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+        """Reply to every prompt that `take` gives (`base.Conversing`).
+
+        Raises:
+            ModelError: as `generate` does.
+        """
+        under_way: dict[Future[Completion], int] = {}
+        taken = 0
+        with ThreadPoolExecutor(self._concurrency) as pool:
             try:
-                return [future.result() for future in under_way]
+                while True:
+                    prompts = take(not under_way)
+                    for prompt in prompts:
+                        under_way[pool.submit(self._complete, prompt, sampling)] = taken
+                        taken += 1
+                    if not under_way:
+                        return
+                    ended, _ = wait(under_way, GLANCE, FIRST_COMPLETED)
+                    if ended:
+                        yield sorted((under_way.pop(one), one.result()) for one in ended)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -21,8 +21,8 @@ SHORTEST = 48
 """Ids that a prefix must add to be kept apart."""
 WORTH = 512
 """Ids that a new prefix must save, over all prompts seen lately, to be worth a pass of its own."""
-IDLE = 8
-"""Calls after which a conversation that nobody went on with has ended."""
+IDLE = 320
+"""Prompts after which a conversation that nobody went on with has ended."""
 _ALIKE = 16
 """Prompts that share fewer ids than this after a prefix are not looked at together."""
 
@@ -32,12 +32,12 @@ class Kept:
     """A conversation so far: its ids begin with those of `prefix`, `own` holds the rest.
 
     Attributes:
-        call: in which it was kept.
+        asked: prompts there had been when it was kept.
     """
 
     prefix: Prefix | None
     own: Tensor
-    call: int
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,14 @@ class Start:
     own: Tensor | None = None
 
     @property
+    def shared(self) -> int:
+        """Ids of the prefix."""
+        return 0 if self.prefix is None else len(self.prefix.ids)
+
+    @property
     def length(self) -> int:
         """Ids that need not be read."""
-        before = 0 if self.prefix is None else len(self.prefix.ids)
-        return before + (0 if self.own is None else self.own.shape[3])
+        return self.shared + (0 if self.own is None else self.own.shape[3])
 
 
 class Memory:
@@ -68,11 +72,12 @@ class Memory:
         self._seen: deque[Ids] = deque(maxlen=64)
         self._kept: OrderedDict[Ids, Prefix | Kept] = OrderedDict()
         self._bytes = 0
-        self._calls = 0
+        self._asked = 0
 
     def starts(self, prompts: Sequence[tuple[Ids, Ids]]) -> list[Start]:
         """Where to start for each prompt, given its ids and those that were its context."""
-        self._begin_call()
+        self._asked += len(prompts)
+        self._let_go()
         found = [self._conversation(ids, context) for ids, context in prompts]
         fresh = [ids for (ids, _), start in zip(prompts, found, strict=True) if start is None]
         for ids in shared_beginnings({*fresh, *self._seen}):
@@ -86,7 +91,7 @@ class Memory:
 
     def keep(self, ids: Ids, prefix: Prefix | None, own: Tensor) -> None:
         """Remember a conversation up to `ids`."""
-        self._put(ids, Kept(prefix, own, self._calls))
+        self._put(ids, Kept(prefix, own, self._asked))
 
     def forget(self) -> None:
         """Drop everything."""
@@ -94,12 +99,12 @@ class Memory:
         self._kept.clear()
         self._bytes = 0
 
-    def _begin_call(self) -> None:
-        self._calls += 1
+    def _let_go(self) -> None:
+        """Drop the conversations that have ended."""
         ended = [
             ids
             for ids, kept in self._kept.items()
-            if isinstance(kept, Kept) and self._calls - kept.call > IDLE
+            if isinstance(kept, Kept) and self._asked - kept.asked > IDLE
         ]
         for ids in ended:
             self._bytes -= _bytes(self._kept.pop(ids))

@@ -15,18 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfchallenge.errors import MissingExtraError, ModelError, UsageError, boundary
+from selfchallenge.errors import ModelError
 from selfchallenge.models.attention import Prefix, Slots, attending, window_of
-from selfchallenge.models.base import Completion, Prompt, Sampling
+from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take
 from selfchallenge.models.decoding import Ending, Reply, draw
 from selfchallenge.models.freed import freed_memory_kept, return_freed_memory
-from selfchallenge.models.packed import PackedLinears, computes_bfloat16
-from selfchallenge.models.quiet import without_future_warnings
+from selfchallenge.models.packed import PackedLinears
+from selfchallenge.models.pretrained import Dtype, computes_low, end_ids, find_device, load
 from selfchallenge.models.rendering import render
 from selfchallenge.models.reuse import Ids, Memory, Start
 
@@ -36,17 +36,37 @@ conversations of 6,000 ids beyond what they share; where they do not fit, turns 
 PREFILL = 2048
 """New ids that one forward pass reads at most, padding within the attention counted."""
 
-Dtype = Literal["auto", "float32", "bfloat16"]
-
 
 @dataclass
 class _Batch:
-    """Replies under way: `live[i]` is computed in slot `i`."""
+    """Replies under way: `live[i]` is computed in slot `i`.
 
-    slots: Slots
+    Attributes:
+        waiting: those that were taken and have no slot yet, with where to start reading.
+        rows: slots that there are, from the first prompts on.
+    """
+
     ending: Ending
     temperature: float
     live: list[Reply] = field(default_factory=list)
+    waiting: deque[tuple[Reply, Start]] = field(default_factory=deque)
+    slots: Slots | None = None
+    rows: int = 0
+
+    @property
+    def free(self) -> int:
+        """Slots without a reply."""
+        return self.rows - len(self.live)
+
+    @property
+    def held(self) -> Slots:
+        """The slots, which are there once anything was let in."""
+        assert self.slots is not None
+        return self.slots
+
+    def wants(self, few: int) -> bool:
+        """Whether there is room for more than what waits."""
+        return not self.waiting and self.free >= few
 
 
 class TransformersModel:
@@ -93,18 +113,18 @@ class TransformersModel:
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        place = _device(device)
+        place = find_device(device)
         self.name = name or str(path)
-        self.module, self.tokenizer = _load(str(path), adapters, place, dtype)
+        self.module, self.tokenizer = load(str(path), adapters, place, dtype)
         self.device: torch.device = self.module.device
         self.window = window_of(self.module.config) or int(self.tokenizer.model_max_length)
         self.batch = batch
-        self._ends = _end_ids(self.module, self.tokenizer)
+        self._ends = end_ids(self.module, self.tokenizer)
         self._packed: PackedLinears | None = None
         self._memory = Memory(KEPT_BYTES, self._prefix)
         self._kv_dtype = self.module.dtype
         self._check_attention()
-        self._packs = place.type == "cpu" and _low(dtype, place)
+        self._packs = place.type == "cpu" and computes_low(dtype, place)
         if self._packs:
             self._kv_dtype = torch.bfloat16
 
@@ -114,19 +134,39 @@ class TransformersModel:
         Raises:
             ModelError: the template refuses the messages, the weights give NaN, or memory runs out.
         """
-        replies = [Reply(prompt, self.render(prompt)) for prompt in prompts]
-        for reply in replies:
-            if len(reply.given) >= self.window:
-                reply.finish = "context"
-        waiting = [reply for reply in replies if reply.finish is None]
-        if waiting:
-            try:
-                with freed_memory_kept(), self._computing():
-                    self._decode(waiting, sampling)
-            except torch.OutOfMemoryError as error:
-                self.forget()
-                raise self._full(min(self.batch, len(waiting))) from error
-        return [reply.completion(self.tokenizer, self._ends) for reply in replies]
+        asked = iter([prompts])
+        made = self.converse(lambda _: next(asked, ()), sampling)
+        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+
+    def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+        """Reply to every prompt that `take` gives (`base.Conversing`).
+
+        Raises:
+            ModelError: as `generate` does.
+        """
+        batch = _Batch(Ending.of(sampling, self._ends, self.window), sampling.temperature)
+        taken = 0
+        with freed_memory_kept():
+            while True:
+                idle = not (batch.live or batch.waiting)
+                prompts = take(idle) if idle or batch.wants(self._few) else ()
+                if idle and not prompts:
+                    return
+                replies = [Reply(p, self.render(p), number=n) for n, p in enumerate(prompts, taken)]
+                taken += len(replies)
+                try:
+                    with self._computing():
+                        ended = self._step(batch, replies)
+                except torch.OutOfMemoryError as error:
+                    self.forget()
+                    raise self._full(batch.rows) from error
+                if ended:
+                    yield [(r.number, r.completion(self.tokenizer, self._ends)) for r in ended]
+
+    @property
+    def _few(self) -> int:
+        """Replies that are let in together at least: it keeps their reading efficient."""
+        return max(1, self.batch // 4)
 
     def _full(self, together: int) -> ModelError:
         """What to say of so many conversations that do not fit into memory."""
@@ -164,29 +204,30 @@ class TransformersModel:
         with torch.inference_mode(), self._packed.in_use() if self._packed else nullcontext():
             yield
 
-    def _decode(self, replies: Sequence[Reply], sampling: Sampling) -> None:
-        """Sample all replies to their ends."""
-        waiting = deque(self._planned(replies))
-        longest = max(
-            len(reply.given) - (0 if start.prefix is None else len(start.prefix.ids))
-            for reply, start in waiting
-        )
-        slots = Slots(self.module, min(self.batch, len(waiting)), longest, self._kv_dtype)
-        ending = Ending.of(sampling, self._ends, self.window)
-        batch = _Batch(slots, ending, sampling.temperature)
-        live = batch.live
-        while waiting or live:
-            free = self.batch - len(live)
-            # Letting a few in at a time keeps their reading efficient.
-            if waiting and (not live or free >= min(len(waiting), max(1, self.batch // 4))):
-                first = len(live)
-                self._advance(batch, first, self._admit(batch, waiting, free))
-            if live:
-                new = [[reply.ids[-1]] for reply in live]
-                self._advance(batch, 0, self._forward(slots, 0, new))
+    def _step(self, batch: _Batch, replies: Sequence[Reply]) -> list[Reply]:
+        """Let new replies in and draw a token of each that is under way; those that ended."""
+        ended = [reply for reply in replies if len(reply.given) >= self.window]
+        for reply in ended:
+            reply.finish = "context"
+        planned = self._planned([reply for reply in replies if reply.finish is None])
+        batch.waiting += planned
+        if planned and batch.slots is None:
+            longest = max(len(reply.given) - start.shared for reply, start in planned)
+            batch.rows = min(self.batch, len(planned))
+            batch.slots = Slots(self.module, batch.rows, longest, self._kv_dtype)
+        live, waiting = batch.live, batch.waiting
+        if waiting and (not live or batch.free >= min(len(waiting), self._few)):
+            first = len(live)
+            ended += self._advance(batch, first, self._admit(batch))
+        if live:
+            new = [[reply.ids[-1]] for reply in live]
+            ended += self._advance(batch, 0, self._forward(batch.held, 0, new))
+        return ended
 
     def _planned(self, replies: Sequence[Reply]) -> list[tuple[Reply, Start]]:
         """Replies with where to start reading, equal prompts side by side."""
+        if not replies:
+            return []
         groups: dict[Ids, list[Reply]] = {}
         for reply in replies:
             groups.setdefault(reply.given, []).append(reply)
@@ -198,10 +239,10 @@ class TransformersModel:
                 planned.append((reply, start))
         return planned
 
-    def _admit(self, batch: _Batch, waiting: deque[tuple[Reply, Start]], free: int) -> Tensor:
+    def _admit(self, batch: _Batch) -> Tensor:
         """Let the next replies in, read their prompts; logits after each [replies, vocabulary]."""
-        slots, live = batch.slots, batch.live
-        newcomers = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+        slots, live, waiting = batch.held, batch.live, batch.waiting
+        newcomers = [waiting.popleft() for _ in range(min(batch.free, len(waiting)))]
         distinct: dict[Ids, tuple[list[Reply], Start]] = {}
         for reply, start in newcomers:
             distinct.setdefault(reply.given, ([], start))[0].append(reply)
@@ -252,9 +293,9 @@ class TransformersModel:
         logits: Tensor = out.logits[0]
         return logits
 
-    def _advance(self, batch: _Batch, first: int, logits: Tensor) -> None:
-        """Draw a token for the replies from `first` on; those that end leave."""
-        slots, live = batch.slots, batch.live
+    def _advance(self, batch: _Batch, first: int, logits: Tensor) -> list[Reply]:
+        """Draw a token for the replies from `first` on; those that end leave, and are returned."""
+        slots, live, ended = batch.held, batch.live, list[Reply]()
         numbers = [reply.uniform() for reply in live[first:]]
         tokens, logprobs = draw(logits, batch.temperature, numbers)
         drawn = list(zip(range(first, len(live)), tokens, logprobs, strict=True))
@@ -266,6 +307,8 @@ class TransformersModel:
                 slots.drop(row)
                 live[row] = live[-1]
                 live.pop()
+                ended.append(reply)
+        return ended
 
     def _prefix(self, ids: Ids, shorter: Prefix | None) -> Prefix:
         """Read a shared beginning."""
@@ -304,77 +347,3 @@ def _unknown_attention(module: Any, why: str) -> ModelError:
         fix="use a decoder with full causal attention (Qwen2.5, Qwen3, Llama 3), or serve the "
         "model and use openai:NAME@URL",
     )
-
-
-def _device(wanted: str) -> torch.device:
-    gpu = torch.cuda.is_available()
-    try:
-        device = torch.device(("cuda" if gpu else "cpu") if wanted == "auto" else wanted)
-    except RuntimeError as error:
-        raise UsageError(f"no device is called {wanted!r}", fix="use auto, cpu or cuda") from error
-    if device.type == "cuda" and not gpu:
-        raise UsageError("torch sees no GPU", where=f"device {wanted}", fix="use device cpu")
-    return device
-
-
-def _low(dtype: Dtype, device: torch.device) -> bool:
-    """Whether to compute in bfloat16.
-
-    Raises:
-        UsageError: it was asked for and the device has no instructions for it.
-    """
-    can = computes_bfloat16(device.type)
-    if dtype == "bfloat16" and not can:
-        raise UsageError("this device does not compute in bfloat16", fix="use dtype float32")
-    return can and dtype != "float32"
-
-
-def _load(
-    path: str, adapters: Sequence[Path], device: torch.device, dtype: Dtype
-) -> tuple[Any, Any]:
-    try:
-        from transformers import (  # noqa: PLC0415 - seconds
-            AutoModelForCausalLM,
-            AutoTokenizer,
-            utils,
-        )
-    except ImportError as error:
-        raise MissingExtraError(error.name or "transformers", "train") from error
-    low = _low(dtype, device) and device.type != "cpu"
-    utils.logging.disable_progress_bar()
-    fix = "give a local folder of a model, or check the hub id and the network"
-    with boundary(ModelError, f"cannot load model {path}", where=path, fix=fix):
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        _require_template(tokenizer, path)
-        module = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.bfloat16 if low else torch.float32
-        )
-        for adapter in adapters:
-            module = _adapted(module, adapter)
-    return module.to(device).eval().requires_grad_(requires_grad=False), tokenizer
-
-
-def _require_template(tokenizer: Any, path: str) -> None:
-    if not tokenizer.chat_template:
-        raise ModelError(
-            "the model has no chat template",
-            where=path,
-            fix="use an instruction-tuned model, or put its chat_template.jinja into the folder",
-        )
-
-
-def _adapted(module: Any, adapter: Path) -> Any:
-    """The module with an adapter added into its weights."""
-    try:
-        from peft import PeftModel  # noqa: PLC0415 - an extra, seldom needed
-    except ImportError as error:
-        raise MissingExtraError("peft", "train") from error
-    with without_future_warnings():
-        return PeftModel.from_pretrained(module, str(adapter)).merge_and_unload()
-
-
-def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:
-    """Ids that end a reply: those of the generation config and the tokenizer's own."""
-    found = module.generation_config.eos_token_id
-    ids = found if isinstance(found, list) else [found]
-    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)

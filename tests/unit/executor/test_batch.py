@@ -13,8 +13,6 @@ from selfchallenge.errors import ModelError
 from selfchallenge.executor.batch import Ways, rollout
 from selfchallenge.models.base import Completion
 
-HERE = SimpleNamespace(type="cpu")
-ELSEWHERE = SimpleNamespace(type="cuda")
 PATIENCE = 20
 """Seconds after which something that should have happened has not."""
 
@@ -24,7 +22,11 @@ class Stub:
 
     def __init__(self, name, turns, work=lambda stub: None):
         self.name, self.turns, self.work = name, turns, work
-        self.stop, self.closed = None, False
+        self.stop, self.begun, self.closed = None, False, False
+
+    def begin(self):
+        self.begun = True
+        return self
 
     def prompt(self):
         return self.name, self.turns
@@ -43,41 +45,77 @@ class Stub:
         self.closed = True
 
 
-class Replying:
-    """A model that writes down what it was asked together."""
+class Stepwise:
+    """A model that replies to what is there, and writes down what it was asked together."""
 
-    name = "replying"
+    name = "stepwise"
 
-    def __init__(self, device, before=lambda model: None):
-        self.device, self.before = device, before
-        self.asked, self.busy = [], False
+    def __init__(self, before=lambda model: None):
+        self.before, self.asked, self.busy = before, [], False
 
     def generate(self, prompts, sampling):
         self.asked.append(list(prompts))
+        self.work()
+        return [Completion(f"to {name}") for name, _ in prompts]
+
+    def work(self):
         self.busy = True
         self.before(self)
         self.busy = False
-        return [Completion(f"to {name}") for name, _ in prompts]
+
+    def close(self):
+        """Nothing to give back."""
+
+
+class Elsewhere(Stepwise):
+    """One that replies to the attempts of lower numbers first, and takes more at any time."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def converse(self, take, sampling):
+        live, taken = [], 0
+        while True:
+            prompts = take(not live)
+            if prompts:
+                self.asked.append(list(prompts))
+            live += enumerate(prompts, taken)
+            taken += len(prompts)
+            if not live:
+                return
+            self.work()
+            live.sort(key=lambda one: one[1][0])
+            number, (name, _) = live.pop(0)
+            yield [(number, Completion(f"to {name}"))]
+
+
+class Here(Elsewhere):
+    """The same on this machine's processors."""
+
+    device = SimpleNamespace(type="cpu")
+
+
+KINDS = pytest.mark.parametrize("kind", [Stepwise, Here, Elsewhere])
 
 
 def rolled(model, stubs, batch=4, between=lambda active: None):
     """The episodes of these attempts, as they are handed out."""
-    ways = Ways(begin=lambda stub, *_: stub, between=between)
+    ways = Ways(begin=lambda stub, *_: stub.begin(), between=between)
     return rollout(model, stubs, None, None, batch=batch, ways=ways)
 
 
-@pytest.mark.parametrize("device", [HERE, ELSEWHERE])
+@KINDS
 @given(
     turns=st.lists(st.integers(1, 4), max_size=12),
     batch=st.integers(1, 5),
     cut=st.sets(st.integers(0, 11)),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_attempt_gets_all_its_replies_and_gives_one_episode(device, turns, batch, cut):
+def test_every_attempt_gets_all_its_replies_and_gives_one_episode(kind, turns, batch, cut):
     stubs = [Stub(n, count) for n, count in enumerate(turns)]
-    model = Replying(device)
+    model = kind()
 
     def between(active):
+        assert 0 < len(active) <= batch
         for stub in active:
             if stub.name in cut and stub.turns == 1:
                 stub.stop = "user"
@@ -96,29 +134,26 @@ def test_every_attempt_gets_all_its_replies_and_gives_one_episode(device, turns,
 
 
 def test_the_sandbox_works_while_a_model_elsewhere_replies_to_others():
-    asked, acted = Event(), Event()
+    replying, acted = Event(), Event()
 
     def work(stub):
         if stub.name == 0:
-            assert asked.wait(PATIENCE), "the model waited for the sandbox"
+            assert replying.wait(PATIENCE), "the model waited for the sandbox"
             acted.set()
 
     def before(model):
-        if len(model.asked) == 2:
-            asked.set()
+        model.steps = getattr(model, "steps", 0) + 1
+        if model.steps == 2:
+            replying.set()
             assert acted.wait(PATIENCE), "the sandbox waited for the model"
 
-    model = Replying(ELSEWHERE, before)
     stubs = [Stub(n, 2, work) for n in range(8)]
-    assert sorted(rolled(model, stubs)) == list(range(8))
-    assert [[name for name, _ in together] for together in model.asked[:2]] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-    ]
+    assert sorted(rolled(Elsewhere(before), stubs)) == list(range(8))
 
 
-def test_a_model_on_these_processors_has_them_to_itself():
-    model = Replying(HERE, lambda _: time.sleep(0.01))
+@pytest.mark.parametrize("kind", [Stepwise, Here])
+def test_a_model_on_these_processors_has_them_to_itself(kind):
+    model = kind(lambda _: time.sleep(0.002))
     beside = []
 
     def work(_):
@@ -129,36 +164,50 @@ def test_a_model_on_these_processors_has_them_to_itself():
     assert not any(beside)
 
 
-@pytest.mark.parametrize("device", [HERE, ELSEWHERE])
-def test_no_clock_decides_who_shares_a_batch(device):
+@pytest.mark.parametrize("kind", [Stepwise, Here])
+def test_no_clock_decides_what_is_asked_together(kind):
     def once(pace):
         slow = random.Random(pace)
-        model = Replying(device)
         stubs = [Stub(n, 1 + n % 3, lambda _: time.sleep(slow.uniform(0, 0.01))) for n in range(20)]
-        return list(rolled(model, stubs)), model.asked
+        model = kind()
+        return list(rolled(model, stubs, between=spoil)), model.asked
+
+    def spoil(active):
+        for stub in active:
+            if stub.name % 5 == 4:
+                stub.stop = "user"
 
     assert once(1) == once(2)
 
 
-@pytest.mark.parametrize("device", [HERE, ELSEWHERE])
-def test_a_model_that_fails_loses_no_attempt_that_has_ended(device):
+def test_an_attempt_goes_on_while_the_reply_to_another_is_not_complete():
+    model = Here()
+    list(rolled(model, [Stub(n, 3) for n in range(3)], batch=3))
+    assert model.asked[:4] == [[(0, 3), (1, 3), (2, 3)], [(0, 2)], [(0, 1)], [(1, 2)]]
+
+
+@KINDS
+def test_a_model_that_fails_loses_no_attempt_that_has_ended(kind):
     def before(model):
-        if len(model.asked) == 3:
+        model.steps = getattr(model, "steps", 0) + 1
+        if model.steps == 3:
             raise ModelError("the server is gone")
 
     stubs = [Stub(n, 1) for n in range(20)]
-    made = rolled(Replying(device, before), stubs)
-    assert [next(made) for _ in range(8)] == list(range(8))
+    made = rolled(kind(before), stubs)
+    ended = 8 if kind is Stepwise else 2
+    assert sorted(next(made) for _ in range(ended)) == list(range(ended))
     with pytest.raises(ModelError, match="server is gone"):
         next(made)
-    assert [stub.name for stub in stubs if stub.closed] == list(range(12))
+    assert [stub.closed for stub in stubs] == [stub.begun for stub in stubs]
+    assert sum(stub.begun for stub in stubs) in ({12} if kind is Stepwise else {5, 6})
 
 
-@pytest.mark.parametrize("device", [HERE, ELSEWHERE])
-def test_attempts_are_closed_when_nobody_asks_for_more(device):
+@KINDS
+def test_attempts_are_closed_when_nobody_asks_for_more(kind):
     stubs = [Stub(n, 1 + n % 2) for n in range(20)]
-    made = rolled(Replying(device), stubs)
+    made = rolled(kind(), stubs)
     assert next(made) == 0
     made.close()
-    begun = [stub for stub in stubs if stub.closed]
-    assert len(begun) == (4 if device is HERE else 8)
+    assert [stub.closed for stub in stubs] == [stub.begun for stub in stubs]
+    assert sum(stub.begun for stub in stubs) in {4, 5}

@@ -92,6 +92,27 @@ def test_memory_that_runs_out_asks_for_less_than_there_was(tiny, monkeypatch, ba
     assert [c.token_ids for c in again] == [c.token_ids for c in usual]
 
 
+def test_a_reply_that_has_ended_makes_room_for_a_new_prompt(tiny_folder):
+    """And where a quarter of the slots is free it is asked for more, not before."""
+    model = TransformersModel(tiny_folder, device="cpu", dtype="float32", batch=8)
+    left, live, asked = prompts(20), [], []
+
+    def take(waits):
+        given = [left.pop(0) for _ in range(min(len(left), 8 - len(live)))]
+        asked.append((waits, len(live)))
+        live.extend(range(20 - len(left) - len(given), 20 - len(left)))
+        return given
+
+    for ended in model.converse(take, Sampling(1.0, 12)):
+        for number, _ in ended:
+            live.remove(number)
+    assert not left
+    assert not live
+    assert asked[0] == (True, 0)
+    assert all(under_way <= 6 for _, under_way in asked)
+    assert any(under_way > 0 for _, under_way in asked)
+
+
 def test_long_prompts_are_read_in_pieces(tiny, monkeypatch):
     whole = tiny.generate(prompts(5), Sampling(0.0, 6))
     tiny.forget()
@@ -293,7 +314,7 @@ def test_bfloat16_is_close_to_float32(tiny_folder):
 
 
 def test_bfloat16_where_there_is_none_is_refused(tiny_folder, monkeypatch):
-    monkeypatch.setattr("selfchallenge.models.transformers.computes_bfloat16", lambda _: False)
+    monkeypatch.setattr("selfchallenge.models.pretrained.computes_bfloat16", lambda _: False)
     with pytest.raises(UsageError, match="bfloat16"):
         TransformersModel(tiny_folder, device="cpu", dtype="bfloat16")
 
