@@ -1,16 +1,17 @@
-"""What share of a rollout's time the model is at work, and how many tokens a second come of it.
+"""How fast attempts are made, and for what share of the time the model is at work.
 
-    .venv/bin/python benchmarks/rollout.py [ENV] [--model MODEL] [--attempts N]
+    .venv/bin/python benchmarks/rollout.py [ENV] [--model MODEL] [--attempts N] [--rounds N]
         [--elsewhere MS ...] [--json FILE]
 
-Attempts at the held-out tasks of an environment (nothing is trained) with the laptop preset. The
-model is at work while `generate` runs; the rest is the sandbox: sessions opened, actions run, and
-attempts judged.
+Attempts at the held-out tasks of an environment (nothing is trained) with the laptop preset, made
+in two ways in turn: together (all reply, then the sandbox works for all, as with a model that
+has `generate` alone) and as they end (`models.base.Conversing`). The model is at work while it
+replies; the rest is the sandbox: sessions opened, actions run, and attempts judged. Medians of the
+rounds. The two ways draw other tokens where rounding differs, so tokens a second are what compares.
 
-`--elsewhere` then plays the same replies back as a GPU or a server would give them: a step takes so
-many milliseconds and no processor, whatever the number of replies under way, and gives each of them
-a token, while the sandbox works as ever. It does so together (all reply, then the sandbox works for
-all) and as they end (`models.base.Conversing`), three times each in turn, and gives the medians.
+`--elsewhere` then plays the replies back as a GPU or a server would give them: a step takes so many
+milliseconds and no processor, whatever the number of replies under way, and gives each of them a
+token, while the sandbox works as ever.
 """
 
 from __future__ import annotations
@@ -25,11 +26,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import Episode
 from selfchallenge.evaluation.suite import held_out_tasks, references
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
@@ -38,7 +37,6 @@ from selfchallenge.models.loading import load_model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.settings import preset
 
-ROUNDS = 3
 HOW = preset("laptop")
 
 
@@ -56,6 +54,10 @@ class Together:
         found = self.model.generate(prompts, sampling)
         self.seconds += time.perf_counter() - began
         return found
+
+    def forget(self) -> None:
+        """Let nothing be left of the attempts before."""
+        getattr(self.model, "forget", lambda: None)()
 
     def close(self) -> None:
         """Close the model."""
@@ -128,9 +130,21 @@ class Course:
     world: type[Environment]
     sandbox: Sandbox
     chosen: Sequence[Assignment]
+    rounds: int
 
-    def run(self, model: Together) -> tuple[list[Episode], dict[str, float]]:
-        """Make them all; seconds, and the share of them in which the model was at work."""
+    def compare(self, model: Model, replies: dict[int, Completion]) -> dict[str, dict[str, float]]:
+        """Make them together and as they end, in turn; medians. `replies` takes what was said."""
+        found: dict[str, list[dict[str, float]]] = {"together": [], "as_they_end": []}
+        for _ in range(self.rounds):
+            for kind, way in ((Together, "together"), (AsTheyEnd, "as_they_end")):
+                timed = kind(model)
+                found[way].append(self.run(timed))
+                replies |= timed.replies
+        return {way: _medians(rounds) for way, rounds in found.items()}
+
+    def run(self, model: Together) -> dict[str, float]:
+        """Make them all once."""
+        model.forget()
         began = time.perf_counter()
         made = rollout(
             model,
@@ -141,23 +155,18 @@ class Course:
             temperature=HOW.temperature,
             batch=HOW.batch,
         )
-        episodes = list(made)
+        sampled = sum(episode.completion_tokens for episode in made)
         seconds = time.perf_counter() - began
-        return episodes, {"seconds": seconds, "model_busy": model.seconds / seconds}
-
-    def elsewhere(self, replies: dict[int, Completion], ms: float) -> dict[str, Any]:
-        """The same replies from elsewhere, together and as they end."""
-        ways = {"together": Together, "as_they_end": AsTheyEnd}
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-        for _ in range(ROUNDS):
-            for way, kind in ways.items():
-                model = kind(PlayedBack(replies, ms / 1000))
-                found[way].append(self.run(model)[1])
-        return {"ms_a_step": ms} | {way: _medians(rounds) for way, rounds in found.items()}
+        return {
+            "seconds": seconds,
+            "model_busy": model.seconds / seconds,
+            "tokens_sampled": sampled,
+            "tokens_sampled_a_second": sampled / seconds,
+        }
 
 
 def _medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {key: round(statistics.median(r[key] for r in rounds), 4) for key in rounds[0]}
+    return {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
 
 
 def main() -> None:
@@ -165,37 +174,39 @@ def main() -> None:
     parser.add_argument("environment", nargs="?", default="calculation")
     parser.add_argument("--model", default="default")
     parser.add_argument("--attempts", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--elsewhere", type=float, nargs="*", default=[], metavar="MS")
     here = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
     parser.add_argument("--machine", default=here, help="what the machine is, in words")
     parser.add_argument("--json", type=Path, default=None)
     asked = parser.parse_args()
     world = load_environment(asked.environment)
-    model = AsTheyEnd(load_model(asked.model, batch=HOW.batch))
+    model = load_model(asked.model, batch=HOW.batch)
     with Sandbox() as sandbox:
         pairs = references(held_out_tasks(world), world, sandbox)
         chosen = [
             Assignment(task, reference, n // len(pairs), seed=n)
             for n, (task, reference) in enumerate(islice(cycle(pairs), asked.attempts))
         ]
-        course = Course(world, sandbox, chosen)
-        episodes, times = course.run(model)
+        course = Course(world, sandbox, chosen, asked.rounds)
+        replies: dict[int, Completion] = {}
+        measured = course.compare(model, replies)
         model.close()
-        elsewhere = [course.elsewhere(model.replies, ms) for ms in asked.elsewhere]
+        elsewhere = [
+            {"ms_a_step": ms, **course.compare(PlayedBack(replies, ms / 1000), {})}
+            for ms in asked.elsewhere
+        ]
         isolation = sandbox.isolation
-    sampled = sum(episode.completion_tokens for episode in episodes)
     found = {
         "environment": asked.environment,
         "model": asked.model,
         "machine": asked.machine,
         "date": time.strftime("%Y-%m-%d"),
         "isolation": isolation,
-        "attempts": len(episodes),
+        "attempts": asked.attempts,
         "batch": HOW.batch,
-        "seconds": round(times["seconds"], 1),
-        "model_busy": round(times["model_busy"], 4),
-        "tokens_sampled": sampled,
-        "tokens_sampled_a_second": round(sampled / times["seconds"], 1),
+        "rounds": asked.rounds,
+        **measured,
         "elsewhere": elsewhere,
     }
     print(json.dumps(found, indent=1))

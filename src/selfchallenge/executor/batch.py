@@ -4,8 +4,9 @@ As an attempt ends, the next assignment takes its place, so the batch stays full
 empty; and a model that can (`models.base.Conversing`) goes on with an attempt as soon as its action
 was run, whatever the others do. Where the model computes on this machine's processors it pauses
 meanwhile: the sandbox would only take them from it, and so no clock decides which attempts share a
-step, and the same seeds give the same episodes. Episodes are handed out as they end and not in
-order. What share of the time the model works is measured by `benchmarks/rollout.py`.
+step, and the same seeds give the same episodes. Where somebody else speaks in between, all wait for
+each other. Episodes are handed out as they end and not in order. How fast that is, and what share of
+the time the model works, is measured by `benchmarks/rollout.py`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,14 @@ from selfchallenge.models.base import (
     Sampling,
     computes_here,
     converse,
+    in_waves,
 )
 from selfchallenge.sandbox.host import Sandbox
 
 Begin = Callable[[Assignment, type[Environment], Sandbox, AgentSettings, str, str], Attempt]
 """Makes an attempt of an assignment; the arguments are those of `Attempt`, in its order."""
-
-
-def _nobody(active: Sequence[Any]) -> None:
-    """Nobody has anything to say to the agents."""
-    del active
+Between = Callable[[Sequence[Any]], None]
+"""Lets others speak in the attempts that it is shown."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,13 @@ class Ways:
 
     Attributes:
         begin: makes an attempt.
-        between: is shown the attempts whose agents are to reply next; who else takes part in the
-            conversation (a simulated user) speaks here, for all of them at once.
+        between: is shown all attempts under way before the agents reply; who else takes part in the
+            conversation (a simulated user) speaks here. None: nobody does.
         stop: pattern that ends a reply.
     """
 
     begin: Begin = Attempt
-    between: Callable[[Sequence[Any]], None] = _nobody
+    between: Between | None = None
     stop: str = STOP_AFTER_BLOCK
 
 
@@ -92,10 +91,12 @@ def rollout(
         return ways.begin(assignment, environment, sandbox, settings, phase, model.name)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        pauses = computes_here(model) or not isinstance(model, Conversing)
+        # Others speak for all attempts at once, as a model of theirs is used best.
+        waves = ways.between is not None or not isinstance(model, Conversing)
+        pauses = waves or computes_here(model)
         table = _Table(map(begin, assignments), batch, ways.between, pool, pauses)
         try:
-            for replies in converse(model, table.take, sampling):
+            for replies in (in_waves if waves else converse)(model, table.take, sampling):
                 table.act(replies)
                 yield from table.ended()
             yield from table.ended()
@@ -121,7 +122,7 @@ class _Table:
 
     queue: Iterator[Attempt]
     size: int
-    between: Callable[[Sequence[Any]], None]
+    between: Between | None
     pool: ThreadPoolExecutor
     pauses: bool
     ready: list[Attempt] = field(default_factory=list)
@@ -135,7 +136,7 @@ class _Table:
         while True:
             self._settle()
             self.ready += islice(self.queue, self.size - len(self))
-            if self.ready:
+            if self.ready and self.between is not None:
                 self.between(self.ready)
             over = [attempt for attempt in self.ready if attempt.stop is not None]
             for attempt in over:

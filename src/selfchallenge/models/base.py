@@ -132,10 +132,14 @@ class Conversing(Model, Protocol):
 
 
 def converse(model: Model, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
-    """What `Conversing.converse` does; of any other model, with all prompts that are there."""
+    """What `Conversing.converse` does; of any other model, `in_waves`."""
     if isinstance(model, Conversing):
-        yield from model.converse(take, sampling)
-        return
+        return model.converse(take, sampling)
+    return in_waves(model, take, sampling)
+
+
+def in_waves(model: Model, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
+    """The same with `generate`: a wave is taken when all of the last one were replied to."""
     taken = 0
     while prompts := take(True):
         yield list(enumerate(model.generate(prompts, sampling), taken))

@@ -64,9 +64,15 @@ class _Batch:
         assert self.slots is not None
         return self.slots
 
-    def wants(self, few: int) -> bool:
-        """Whether there is room for more than what waits."""
-        return not self.waiting and self.free >= few
+    @property
+    def few(self) -> int:
+        """Replies that are let in together at least: it keeps their reading efficient."""
+        return max(1, self.rows // 4)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is room, and nobody waits for it."""
+        return not self.waiting and self.free >= self.few
 
 
 class TransformersModel:
@@ -149,7 +155,7 @@ class TransformersModel:
         with freed_memory_kept():
             while True:
                 idle = not (batch.live or batch.waiting)
-                prompts = take(idle) if idle or batch.wants(self._few) else ()
+                prompts = take(idle) if idle or batch.wants_more else ()
                 if idle and not prompts:
                     return
                 replies = [Reply(p, self.render(p), number=n) for n, p in enumerate(prompts, taken)]
@@ -162,11 +168,6 @@ class TransformersModel:
                     raise self._full(batch.rows) from error
                 if ended:
                     yield [(r.number, r.completion(self.tokenizer, self._ends)) for r in ended]
-
-    @property
-    def _few(self) -> int:
-        """Replies that are let in together at least: it keeps their reading efficient."""
-        return max(1, self.batch // 4)
 
     def _full(self, together: int) -> ModelError:
         """What to say of so many conversations that do not fit into memory."""
@@ -216,7 +217,7 @@ class TransformersModel:
             batch.rows = min(self.batch, len(planned))
             batch.slots = Slots(self.module, batch.rows, longest, self._kv_dtype)
         live, waiting = batch.live, batch.waiting
-        if waiting and (not live or batch.free >= min(len(waiting), self._few)):
+        if waiting and (not live or batch.free >= min(len(waiting), batch.few)):
             first = len(live)
             ended += self._advance(batch, first, self._admit(batch))
         if live:

@@ -46,14 +46,16 @@ class Stub:
 
 
 class Stepwise:
-    """A model that replies to what is there, and writes down what it was asked together."""
+    """A model that replies to all that is there, and writes down what it was asked together."""
 
     name = "stepwise"
+    device = None
 
     def __init__(self, before=lambda model: None):
         self.before, self.asked, self.busy = before, [], False
 
     def generate(self, prompts, sampling):
+        assert prompts
         self.asked.append(list(prompts))
         self.work()
         return [Completion(f"to {name}") for name, _ in prompts]
@@ -97,7 +99,7 @@ class Here(Elsewhere):
 KINDS = pytest.mark.parametrize("kind", [Stepwise, Here, Elsewhere])
 
 
-def rolled(model, stubs, batch=4, between=lambda active: None):
+def rolled(model, stubs, batch=4, between=None):
     """The episodes of these attempts, as they are handed out."""
     ways = Ways(begin=lambda stub, *_: stub.begin(), between=between)
     return rollout(model, stubs, None, None, batch=batch, ways=ways)
@@ -112,15 +114,16 @@ def rolled(model, stubs, batch=4, between=lambda active: None):
 @settings(max_examples=60, deadline=None)
 def test_every_attempt_gets_all_its_replies_and_gives_one_episode(kind, turns, batch, cut):
     stubs = [Stub(n, count) for n, count in enumerate(turns)]
-    model = kind()
+    model, waves = kind(), []
 
     def between(active):
         assert 0 < len(active) <= batch
+        waves.append([stub.name for stub in active])
         for stub in active:
             if stub.name in cut and stub.turns == 1:
                 stub.stop = "user"
 
-    assert sorted(rolled(model, stubs, batch, between)) == list(range(len(turns)))
+    assert sorted(rolled(model, stubs, batch, between if cut else None)) == list(range(len(turns)))
     asked = [prompt for together in model.asked for prompt in together]
     owed = [
         (n, left)
@@ -130,6 +133,8 @@ def test_every_attempt_gets_all_its_replies_and_gives_one_episode(kind, turns, b
     ]
     assert sorted(asked) == sorted(owed)
     assert all(0 < len(together) <= batch for together in model.asked)
+    # Whoever speaks in between speaks for as many as there are.
+    assert not waves or len(waves[0]) == min(batch, len(turns))
     assert all(stub.closed for stub in stubs)
 
 
@@ -164,17 +169,20 @@ def test_a_model_on_these_processors_has_them_to_itself(kind):
     assert not any(beside)
 
 
-@pytest.mark.parametrize("kind", [Stepwise, Here])
-def test_no_clock_decides_what_is_asked_together(kind):
+@pytest.mark.parametrize(
+    ("kind", "spoilt"),
+    [(Stepwise, 0), (Here, 0), (Stepwise, 5), (Here, 5), (Elsewhere, 5)],
+)
+def test_no_clock_decides_what_is_asked_together(kind, spoilt):
     def once(pace):
         slow = random.Random(pace)
         stubs = [Stub(n, 1 + n % 3, lambda _: time.sleep(slow.uniform(0, 0.01))) for n in range(20)]
         model = kind()
-        return list(rolled(model, stubs, between=spoil)), model.asked
+        return list(rolled(model, stubs, between=spoil if spoilt else None)), model.asked
 
     def spoil(active):
         for stub in active:
-            if stub.name % 5 == 4:
+            if stub.name % spoilt == 4:
                 stub.stop = "user"
 
     assert once(1) == once(2)
