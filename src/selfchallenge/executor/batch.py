@@ -5,7 +5,7 @@ empty; and a model that can (`models.base.Conversing`) goes on with an attempt a
 was run, whatever the others do. Where the model computes on this machine's processors it pauses
 meanwhile: the sandbox would only take them from it, and so no clock decides which attempts share a
 step, and the same seeds give the same episodes. Where somebody else speaks in between, all wait for
-each other. Episodes are handed out as they end and not in order. How fast that is, and what share of
+each other. Episodes are handed out as they end, not in order. How fast that is, and what share of
 the time the model works, is measured by `benchmarks/rollout.py`.
 """
 
