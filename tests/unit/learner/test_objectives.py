@@ -45,6 +45,7 @@ def moved(kind, settings):
     adapted = adapters.attach(model.module, "tiny", settings.rank, settings.alpha, 0)
     beside = algorithm.begin(adapted, torch.float32)
     (batch,) = algorithm.batches([])
+    found_loss(model, algorithm, batch)  # the first update, of a policy that has not moved
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in (adapters.trained_parameters(adapted) | beside).items():
