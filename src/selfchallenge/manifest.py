@@ -40,7 +40,7 @@ BAND = ("quality.hardest", "quality.easiest")
 """Between which pass rates a task must lie to be learnt from."""
 
 AMENDED = "amended"
-"""Entry of `run.json`: settings that were changed between its stages."""
+"""Entry of `run.json`: settings that were changed between its stages, and what they were before."""
 
 PACKAGES = ("selfchallenge", "torch", "transformers", "peft", "pydantic", "openai")
 
@@ -269,7 +269,8 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
     """
     settings.check()
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
-    changed = [name for name, _, _ in _differences(completed(found["settings"]), asked)]
+    differences = list(_differences(completed(found["settings"]), asked))
+    changed = [name for name, _, _ in differences]
     own = settings.learner
     late = (*BAND, "batch")
     other = next((n for n in changed if not n.startswith(f"{own}.") and n not in late), "")
@@ -290,18 +291,24 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change, "
             f"before any batch, {' and '.join(f'{own}.{name}' for name in MEMORY)}",
         )
-    amended = sorted({*found.get(AMENDED, ()), *changed})
-    run.write_json("run.json", found | {"settings": asked, AMENDED: amended})
+    before = {name: old for name, old, _ in differences if not _of_memory(name)}
+    before |= found.get(AMENDED, {})
+    run.write_json("run.json", found | {"settings": asked, AMENDED: before})
 
 
-def amended(run: RunFiles) -> dict[str, Any]:
-    """What `amend` changed in a run, as `settings.overlay` takes it."""
+def amended(run: RunFiles, wanted: RunSettings) -> dict[str, Any]:
+    """What `amend` changed in a run, if it has begun, as `settings.overlay` takes it.
+
+    What is wanted otherwise than it was before the change is asked for on purpose, and left out.
+    """
     found = run.read_json("run.json") or {}
+    begun = dict(_flat(found.get("settings", {})))
+    asked = dict(_flat(_plain(dataclasses.asdict(wanted))))
     changes: dict[str, Any] = {}
-    for name in found.get(AMENDED, ()):
-        group, _, inner = name.rpartition(".")
-        value = found["settings"][group][inner] if group else found["settings"][inner]
-        (changes.setdefault(group, {}) if group else changes)[inner] = value
+    for name, old in found.get(AMENDED, {}).items():
+        if asked[name] == old:
+            group, _, inner = name.rpartition(".")
+            (changes.setdefault(group, {}) if group else changes)[inner] = begun[name]
     return changes
 
 

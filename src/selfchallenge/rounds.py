@@ -76,7 +76,7 @@ def run_rounds(
     for number, wanted in enumerate(every, 1):
         watch.say(f"round {number} of {rounds}")
         folder = out / f"round-{number}"
-        asked = overlay(wanted, amended(RunFiles(folder)), where=str(folder / "run.json"))
+        asked = overlay(wanted, amended(RunFiles(folder), wanted), where=str(folder / "run.json"))
         summaries.append(run_loop(environment, folder, asked, data=data, watch=watch, means=means))
     return summaries
 

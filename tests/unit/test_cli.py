@@ -442,6 +442,7 @@ def test_eval_on_held_out_tasks(command, monkeypatch):
     [
         (["--tasks", "taubench"], "use held-out, m3tooleval, tau-bench, tau2, or a file"),
         (["--tasks", "tau-bench", "--set", "agent.max_steps=3"], "use --steps N"),
+        (["--tasks", "tau-bench", "--set", "agent.policy=false"], "or --no-policy"),
         (["--tasks", "tau-bench", "--set", "agent.max_tokens=3"], "use --tokens N"),
     ],
 )

@@ -118,16 +118,20 @@ def evaluate(
 
 
 def _refuse_limits(tasks: str, assigned: Sequence[str]) -> None:
-    """A benchmark's limits are flags, whose defaults are the paper's and not the preset's."""
+    """A benchmark's agents are set by flags, whose defaults are the paper's, not the preset's."""
     from selfchallenge.evaluation.sets import NAMES
 
-    limits = {"agent.max_steps": "--steps", "agent.max_tokens": "--tokens"}
+    flags = {
+        "agent.max_steps": "--steps N",
+        "agent.max_tokens": "--tokens N",
+        "agent.policy": "--policy or --no-policy",
+    }
     for name in (text.partition("=")[0].strip() for text in assigned):
-        if tasks in NAMES and name in limits:
+        if tasks in NAMES and name in flags:
             raise UsageError(
-                f"{name} does not limit the agents of a benchmark",
+                f"{name} does not hold for the agents of a benchmark",
                 where=f"--tasks {tasks}",
-                fix=f"use {limits[name]} N",
+                fix=f"use {flags[name]}",
             )
 
 

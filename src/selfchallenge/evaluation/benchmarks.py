@@ -286,8 +286,11 @@ def _cost(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
 
 
 def _facts(how: Measuring, found_set: TestSet) -> dict[str, Any]:
+    settings = asdict(how.settings)
+    if settings["policy"]:  # as in measurements that were made before there was a choice
+        del settings["policy"]
     return {
-        **asdict(how.settings),
+        **settings,
         "temperature": how.temperature,
         "seed": how.seed,
         **found_set.facts,

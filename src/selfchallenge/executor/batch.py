@@ -2,7 +2,7 @@
 
 As an attempt ends, the next assignment takes its place, so the batch stays full until the queue is
 empty; and a model that can (`models.base.Conversing`) goes on with an attempt as soon as its action
-was run, whatever the others do. Where the model computes on this machine's processors it pauses
+was run and there is room for a few. Where the model computes on this machine's processors it pauses
 meanwhile: the sandbox would only take them from it, and so no clock decides which attempts share a
 step, and the same seeds give the same episodes. Where somebody else speaks in between, all wait for
 each other. Episodes are handed out as they end, not in order. How fast that is, and what share of

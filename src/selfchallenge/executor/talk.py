@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal
 
 from selfchallenge.environments.base import Environment, describe_tools, policy_of
-from selfchallenge.episode import USER_FAULT, Episode, StopReason
+from selfchallenge.episode import FIRST_REPLY, USER_FAULT, Episode, StopReason
 from selfchallenge.errors import SandboxError, UsageError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK, parse_action
 from selfchallenge.executor.agent import AgentSettings, Assignment, Attempt, render
@@ -85,6 +85,7 @@ class Conversation(Attempt):
         shown = self.rules.policy and self.settings.policy
         rules = replace(self.rules, policy=shown)
         self._say("system", talk_prompt(self.environment, task.seed, rules))
+        self.meta = {FIRST_REPLY: len(self.turns)}
 
     @property
     def waits(self) -> bool:

@@ -23,17 +23,26 @@ _LARGE = 32 << 20
 """Bytes to which glibc would raise the threshold by itself."""
 
 
+_inside = 0
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Freed blocks are used again inside and go back at the end, where the C library is glibc."""
+    """Freed blocks are used again inside and go back at the end, where the C library is glibc.
+
+    Blocks may lie within each other: a model is asked while it waits for other prompts.
+    """
+    global _inside  # noqa: PLW0603 - as what it counts is of the process
     mallopt = _of_libc("mallopt")
-    if mallopt is not None:
+    _inside += 1
+    if mallopt is not None and _inside == 1:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
-        if mallopt is not None:
+        _inside -= 1
+        if mallopt is not None and not _inside:
             mallopt(_MMAP_MAX, 1 << 16)
             mallopt(_MMAP_THRESHOLD, _LARGE)
             mallopt(_TRIM_THRESHOLD, 2 * _LARGE)

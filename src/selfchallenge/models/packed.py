@@ -26,6 +26,8 @@ def computes_bfloat16(device: str = "cpu") -> bool:
     """Whether a device of this type has instructions for it, and torch can use them."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":  # nobody says so
+        return False
     can = torch.cpu.get_capabilities()
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return bool(onednn and (can.get("avx512_bf16") or can.get("amx_bf16")))

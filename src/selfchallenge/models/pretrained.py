@@ -37,7 +37,7 @@ def computes_low(dtype: Dtype, device: torch.device) -> bool:
     Raises:
         UsageError: it was asked for and the device has no instructions for it.
     """
-    can = computes_bfloat16(device.type)
+    can = computes_bfloat16(device.type) or device.type not in ("cpu", "cuda")
     if dtype == "bfloat16" and not can:
         raise UsageError("this device does not compute in bfloat16", fix="use dtype float32")
     return can and dtype != "float32"

@@ -21,8 +21,6 @@ SHORTEST = 48
 """Ids that a prefix must add to be kept apart."""
 WORTH = 512
 """Ids that a new prefix must save, over all prompts seen lately, to be worth a pass of its own."""
-IDLE = 320
-"""Prompts after which a conversation that nobody went on with has ended."""
 _ALIKE = 16
 """Prompts that share fewer ids than this after a prefix are not looked at together."""
 
@@ -63,11 +61,14 @@ class Memory:
 
     Args:
         limit: bytes.
+        idle: prompts after which a conversation that nobody went on with has ended.
         compute: makes the prefix of the given ids, starting from a shorter one.
     """
 
-    def __init__(self, limit: int, compute: Callable[[Ids, Prefix | None], Prefix]) -> None:
-        self.limit = limit
+    def __init__(
+        self, limit: int, idle: int, compute: Callable[[Ids, Prefix | None], Prefix]
+    ) -> None:
+        self.limit, self.idle = limit, idle
         self._compute = compute
         self._seen: deque[Ids] = deque(maxlen=64)
         self._kept: OrderedDict[Ids, Prefix | Kept] = OrderedDict()
@@ -76,8 +77,8 @@ class Memory:
 
     def starts(self, prompts: Sequence[tuple[Ids, Ids]]) -> list[Start]:
         """Where to start for each prompt, given its ids and those that were its context."""
-        self._asked += len(prompts)
         self._let_go()
+        self._asked += len(prompts)
         found = [self._conversation(ids, context) for ids, context in prompts]
         fresh = [ids for (ids, _), start in zip(prompts, found, strict=True) if start is None]
         for ids in shared_beginnings({*fresh, *self._seen}):
@@ -104,7 +105,7 @@ class Memory:
         ended = [
             ids
             for ids, kept in self._kept.items()
-            if isinstance(kept, Kept) and self._asked - kept.asked > IDLE
+            if isinstance(kept, Kept) and self._asked - kept.asked > self.idle
         ]
         for ids in ended:
             self._bytes -= _bytes(self._kept.pop(ids))

@@ -127,7 +127,7 @@ class TransformersModel:
         self.batch = batch
         self._ends = end_ids(self.module, self.tokenizer)
         self._packed: PackedLinears | None = None
-        self._memory = Memory(KEPT_BYTES, self._prefix)
+        self._memory = Memory(KEPT_BYTES, 8 * batch, self._prefix)
         self._kv_dtype = self.module.dtype
         self._check_attention()
         self._packs = place.type == "cpu" and computes_low(dtype, place)
@@ -165,7 +165,7 @@ class TransformersModel:
                         ended = self._step(batch, replies)
                 except torch.OutOfMemoryError as error:
                     self.forget()
-                    raise self._full(batch.rows) from error
+                    raise self._full(batch.rows or min(self.batch, taken)) from error
                 if ended:
                     yield [(r.number, r.completion(self.tokenizer, self._ends)) for r in ended]
 

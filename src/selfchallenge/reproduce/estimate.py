@@ -87,16 +87,23 @@ def resized(basis: Basis, names: Mapping[str, str]) -> Basis:
     for role in ("student", "teacher"):
         if role not in names:
             continue
-        found = _BILLIONS.search(names[role])
-        size = float(found[1]) if found else getattr(basis, role)
-        how = "as its name says" if found else "its name does not say how many"
+        told = billions_of(names[role])
+        size = told or getattr(basis, role)
+        how = "as its name says" if told else "its name does not say how many"
         source = f"{basis.source}; {names[role]} counts as {size:g} billion weights, {how}"
         basis = basis.model_copy(update={role: size, "source": source})
     return basis
 
 
+def billions_of(model: str) -> float | None:
+    """How many billions of weights the name of a model says that it has; None where it does not."""
+    name = model.partition("@")[0].rstrip("/").rpartition("/")[2]
+    found = _BILLIONS.search(name)
+    return float(found[1]) if found else None
+
+
 _BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])")
-"""How many billions of weights a model says it has: 7B, 0.5b."""
+"""7B, 0.5b."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,8 @@ class _Count:
         if s.tasks_from:
             return []
         size = self._size(s.challenger_model or s.model)
-        kept = basis.teacher_accepted if size == basis.teacher else basis.accepted
+        teaches = (s.challenger_model or s.model) in self._teachers()
+        kept = basis.teacher_accepted if teaches else basis.accepted
         wanted = s.tasks if s.gate == "none" else math.ceil(s.tasks / kept)
         number = min(wanted, s.candidates)
         return [Work(size, number * basis.candidate_read, number * basis.candidate_written)]
@@ -184,6 +192,9 @@ class _Count:
 
     def _size(self, model: str) -> float:
         """Billions of parameters; an adapter has those of the student below it."""
-        teachers = {self.scale.names["teacher"], self.scale.names["teaching_writer"]}
         basis = self.scale.basis
-        return basis.teacher if model in teachers else basis.student
+        usual = basis.teacher if model in self._teachers() else basis.student
+        return billions_of(model) or usual
+
+    def _teachers(self) -> set[str]:
+        return {self.scale.names["teacher"], self.scale.names["teaching_writer"]}

@@ -40,7 +40,7 @@ class Arm(Record):
         joint: one cell for all environments together, run in the first of them.
         shown: whether it is a row of the result.
         needs_oracle: it takes a file of hand-written tasks, `$oracle`.
-        x, series: its place in a plot of lines.
+        x, series: its place in a plot of lines: where the paper's score stands, and of which line.
         paper: the paper's own numbers, by environment (`average` over all) and measure.
     """
 

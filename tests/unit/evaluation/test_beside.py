@@ -148,6 +148,9 @@ def test_a_folder_holds_one_measurement(tmp_path):
     assert "another --out" in refused.value.fix
     with pytest.raises(UsageError, match="a measurement with max_observation = 2000, not 5"):
         measured(tmp_path, settings=AgentSettings(max_observation=5))
+    assert "policy" not in json.loads((tmp_path / "measurement.json").read_text())["measured"]
+    with pytest.raises(UsageError, match="a measurement with policy = None, not False"):
+        measured(tmp_path, settings=AgentSettings(policy=False))
     *others, last = choose_tasks(Library, "held-out")
     changed = last.model_dump(exclude={"id"}) | {"verifier": f"{last.verifier}# another\n"}
     with pytest.raises(UsageError, match="a measurement with tasks_hash"):

@@ -7,7 +7,7 @@ import pytest
 from selfchallenge.environments.base import policy_of
 from selfchallenge.environments.library import Library
 from selfchallenge.environments.retail import Retail
-from selfchallenge.episode import USER_FAULT, StopReason
+from selfchallenge.episode import FIRST_REPLY, USER_FAULT, StopReason
 from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.conversations import needed_values
 from selfchallenge.evaluation.sets import SetOptions, desk_set
@@ -163,6 +163,7 @@ def test_the_agent_s_settings_leave_the_policy_out(sandbox, shown):
     for attempt in (told, read):
         assert (policy_of(Retail) in attempt.messages[0].content) is shown
         assert "modify_user_address" in attempt.messages[0].content
+    assert told.meta[FIRST_REPLY] == 1  # a judge is not shown the documentation
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_a_block_is_used_again_inside() -> None:
         assert fault_in() < PAGES // 10
 
 
+def test_a_block_within_a_block_ends_nothing() -> None:
+    with freed_memory_kept():
+        with freed_memory_kept():
+            fault_in()
+        for _ in range(20):
+            fault_in()
+        assert fault_in() < PAGES // 10
+
+
 def test_all_is_given_back_at_the_end() -> None:
     with freed_memory_kept():
         fault_in()

@@ -6,6 +6,8 @@ from selfchallenge.models import reuse
 from selfchallenge.models.attention import Prefix
 from selfchallenge.models.reuse import Memory, shared_beginnings
 
+IDLE = 8
+
 
 def ids(*parts):
     """`(start, count)` pairs as one sequence."""
@@ -56,7 +58,7 @@ class Computer:
 
 def test_a_longer_prefix_starts_from_the_shorter_one():
     computer = Computer()
-    memory = Memory(10**9, computer)
+    memory = Memory(10**9, IDLE, computer)
     prompts = [ids((0, 600), (1000 * (1 + i % 2), 300), (9000 + 50 * i, 5)) for i in range(8)]
     starts = memory.starts([(p, ()) for p in prompts])
     assert [start.length for start in starts] == [900] * 8
@@ -66,7 +68,7 @@ def test_a_longer_prefix_starts_from_the_shorter_one():
 
 def test_nothing_is_made_for_what_was_only_seen_before():
     computer = Computer()
-    memory = Memory(10**9, computer)
+    memory = Memory(10**9, IDLE, computer)
     memory.starts([(ids((0, 600), (1000, 5)), ())])
     memory.starts([(ids((0, 600), (2000, 5)), ())])
     assert len(computer.made) == 1
@@ -80,7 +82,7 @@ def known(memory, n):
 
 
 def test_what_was_gone_on_with_leaves_first_and_then_the_oldest():
-    memory = Memory(3000, Computer())
+    memory = Memory(3000, IDLE, Computer())
     own = torch.zeros(1, 2, 1, 100, 1)  # 800 bytes
     for n in range(3):
         memory.keep((n, 1), None, own)
@@ -94,7 +96,7 @@ def test_what_was_gone_on_with_leaves_first_and_then_the_oldest():
 
 def test_conversations_that_take_turns_are_never_read_again():
     """Those of a batch go on one after the other, which ruins a plain order of use."""
-    memory = Memory(3 * 800 + 100, Computer())
+    memory = Memory(3 * 800 + 100, IDLE, Computer())
     for turn in range(5):
         prompts = [((n, *range(turn), 8, 9), (n, *range(turn), 8)) for n in range(3)]
         starts = memory.starts(prompts)
@@ -104,16 +106,25 @@ def test_conversations_that_take_turns_are_never_read_again():
 
 
 def test_a_conversation_that_nobody_goes_on_with_leaves():
-    memory = Memory(10**9, Computer())
+    memory = Memory(10**9, IDLE, Computer())
     memory.keep((0, 1), None, torch.zeros(1, 2, 1, 100, 1))
-    for _ in range(reuse.IDLE):
+    for _ in range(IDLE + 1):
         assert known(memory, 0)
     assert not known(memory, 0)
     assert memory._bytes == 0
 
 
+def test_however_many_are_asked_at_once_their_conversations_go_on():
+    memory = Memory(10**9, IDLE, Computer())
+    many = range(5 * IDLE)
+    for n in many:
+        memory.keep((n, 1), None, torch.zeros(1, 2, 1, 1, 1))
+    starts = memory.starts([((n, 1, 5, 6), (n, 1, 5)) for n in many])
+    assert all(start.own is not None for start in starts)
+
+
 def test_a_conversation_is_found_by_its_context_only():
-    memory = Memory(10**6, Computer())
+    memory = Memory(10**6, IDLE, Computer())
     memory.keep((1, 2, 3), None, torch.zeros(1, 2, 1, 3, 1))
     assert memory.starts([((1, 2, 3, 4, 9), (1, 2, 3, 4))])[0].length == 3
     assert memory.starts([((1, 2, 9, 4, 9), (1, 2, 3, 4))])[0].length == 0

@@ -183,6 +183,16 @@ def test_a_model_of_another_size_costs_more(tmp_path, name, times, said):
     assert said in plan_text(found)
 
 
+def test_who_writes_counts_as_large_as_its_name_says(tmp_path):
+    def hours(**names):
+        asked = Asked(tmp_path, seeds=1, changes={"names": names})
+        cells = {c["cell"]: c["hours"] for c in foresee("figure5", "small", asked)["cells"]}
+        return next(iter(cells["teacher, written, retail, seed 0"].values()))
+
+    assert hours(teaching_writer="x/Big-70B") == pytest.approx(70 / 1.5 * hours(), rel=0.05)
+    assert hours(teacher="x/Big-70B") == hours()
+
+
 def test_the_paper_s_users_tell_tasks_in_training_as_at_the_test(tmp_path):
     cells = cells_of("table1", "paper", Asked(tmp_path, seeds=1))
     student = read_scale("paper").names["student"]
@@ -198,6 +208,7 @@ def test_the_paper_s_users_tell_tasks_in_training_as_at_the_test(tmp_path):
     ("name", "writes"),
     [
         ("calculation", "own attempts"),
+        ("calculation", "RFT, two rounds"),
         ("table3", "own attempts, SCA"),
         ("figure5", "student, written"),
     ],
