@@ -32,7 +32,16 @@ from selfchallenge.environments.loading import load_environment
 from selfchallenge.evaluation.suite import held_out_tasks, references
 from selfchallenge.executor.agent import Assignment
 from selfchallenge.executor.batch import rollout
-from selfchallenge.models.base import Completion, Model, Numbered, Prompt, Sampling, Take, converse
+from selfchallenge.models.base import (
+    Completion,
+    Model,
+    Numbered,
+    Prompt,
+    Sampling,
+    Take,
+    all_replies,
+    converse,
+)
 from selfchallenge.models.loading import load_model
 from selfchallenge.sandbox.host import Sandbox
 from selfchallenge.settings import preset
@@ -98,9 +107,7 @@ class PlayedBack:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """The replies, after the steps that the longest takes."""
-        asked = iter([prompts])
-        made = self.converse(lambda _: next(asked, ()), sampling)
-        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+        return all_replies(self, prompts, sampling)
 
     def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
         """The replies, each after as many steps as it has tokens."""

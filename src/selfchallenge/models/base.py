@@ -138,6 +138,15 @@ def converse(model: Model, take: Take, sampling: Sampling) -> Iterator[list[Numb
     return in_waves(model, take, sampling)
 
 
+def all_replies(
+    model: Conversing, prompts: Sequence[Prompt], sampling: Sampling
+) -> list[Completion]:
+    """`Model.generate` of a model that converses."""
+    asked = iter([prompts])
+    made = model.converse(lambda _: next(asked, ()), sampling)
+    return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+
+
 def in_waves(model: Model, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
     """The same with `generate`: a wave is taken when all of the last one were replied to."""
     taken = 0

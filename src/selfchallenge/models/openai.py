@@ -17,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from selfchallenge.errors import ModelError, UsageError
-from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take
+from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take, all_replies
 from selfchallenge.models.stopping import cut
 
 _TOO_LONG = re.compile(
@@ -91,9 +91,7 @@ class OpenAIModel:
         Raises:
             ModelError: the server cannot be reached, refuses the request, or fails again and again.
         """
-        asked = iter([prompts])
-        made = self.converse(lambda _: next(asked, ()), sampling)
-        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+        return all_replies(self, prompts, sampling)
 
     def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
         """Reply to every prompt that `take` gives (`base.Conversing`).

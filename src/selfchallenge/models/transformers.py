@@ -22,7 +22,7 @@ from torch import Tensor
 
 from selfchallenge.errors import ModelError
 from selfchallenge.models.attention import Prefix, Slots, attending, window_of
-from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take
+from selfchallenge.models.base import Completion, Numbered, Prompt, Sampling, Take, all_replies
 from selfchallenge.models.decoding import Ending, Reply, draw
 from selfchallenge.models.freed import freed_memory_kept, return_freed_memory
 from selfchallenge.models.packed import PackedLinears
@@ -140,9 +140,7 @@ class TransformersModel:
         Raises:
             ModelError: the template refuses the messages, the weights give NaN, or memory runs out.
         """
-        asked = iter([prompts])
-        made = self.converse(lambda _: next(asked, ()), sampling)
-        return [completion for _, completion in sorted(pair for ended in made for pair in ended)]
+        return all_replies(self, prompts, sampling)
 
     def converse(self, take: Take, sampling: Sampling) -> Iterator[list[Numbered]]:
         """Reply to every prompt that `take` gives (`base.Conversing`).
