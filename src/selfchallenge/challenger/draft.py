@@ -26,6 +26,8 @@ class Step:
         arguments: source of the arguments, without the parentheses.
         value: what it returned.
         alternatives: sources of other arguments that the model proposed for the same call.
+        author: who wrote the arguments: `model`, or `program` where it put a text of the subject
+            into a refused call.
     """
 
     variable: str
@@ -33,6 +35,7 @@ class Step:
     arguments: str
     value: Any
     alternatives: tuple[str, ...] = ()
+    author: str = "model"
 
     @property
     def source(self) -> str:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from typing import Any
 
 from selfchallenge.challenger.coverage import Coverage
@@ -26,10 +27,9 @@ from selfchallenge.challenger.draft import (
     names_in,
     program,
 )
-from selfchallenge.challenger.flow import opening_with, own_values, takes_values
+from selfchallenge.challenger.flow import belongs, opening_with, own_values, takes_values
 from selfchallenge.challenger.prompts import render
 from selfchallenge.challenger.shapes import Shape, Slot
-from selfchallenge.challenger.views import View, combined, reckoned, unshadowed, views
 from selfchallenge.environments.asking import subject_of
 from selfchallenge.environments.base import Environment, ToolSpec, describe_tools, policy_of
 from selfchallenge.errors import SessionError
@@ -39,6 +39,11 @@ from selfchallenge.ranges import POSITIVE, SHARE, TEMPERATURE, require
 from selfchallenge.sandbox.host import Execution, Limits, Sandbox
 
 LIMITS = Limits(wall=3.0)
+MOST_TOKENS = 96
+MEANT = 0.8
+"""Probability that a result goes to a tool which names it, where there is one."""
+END = r"\n|\)\s*#"
+"""Where a sampled call ends: with its line, or at a comment behind it; `#` may stand in a text."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Explorer:
             e.opening = self._again(e, slot, steps[slot.like])
             return True
         flowing = [steps[place] for place in slot.after]
-        for tool in self.coverage.order_tools(self._pool(e, flowing, tried), e.rng):
+        for tool in self._in_turn(e, flowing, tried):
             opening = opening_with(tool, flowing, e.tools, e.rng) if flowing else own_values(tool)
             if opening is not None:
                 e.tool, e.opening = tool, opening
@@ -153,6 +158,16 @@ class Explorer:
         e.failed, e.tool = e.failed + 1, None
         e.evidence = "no tool takes what the earlier calls returned"
         return False
+
+    def _in_turn(
+        self, e: Exploration, flowing: Sequence[Step], tried: ToolSpec | None
+    ) -> list[ToolSpec]:
+        """Tools for the next call in the order in which they are to be tried."""
+        pool = self.coverage.order_tools(self._pool(e, flowing, tried), e.rng)
+        meant = [tool for tool in pool if belongs(tool, flowing, e.tools)] if flowing else []
+        if not meant or e.rng.random() > MEANT:
+            return pool
+        return [*meant, *(tool for tool in pool if tool not in meant)]
 
     def _pool(
         self, e: Exploration, flowing: Sequence[Step], tried: ToolSpec | None
@@ -192,7 +207,7 @@ class Explorer:
         open_ended = [e for e in waiting if not _is_complete(e.opening)]
         count = self.settings.samples
         prompts = [prompt for e in open_ended for prompt in self._prompts(e, count)]
-        sampling = Sampling(self.settings.temperature, max_tokens=40, stop=r"[\n#]")
+        sampling = Sampling(self.settings.temperature, max_tokens=MOST_TOKENS, stop=END)
         replies = self.model.generate(prompts, sampling) if prompts else []
         chunks = [replies[i * count : (i + 1) * count] for i in range(len(open_ended))]
         settled = [e for e in waiting if _is_complete(e.opening)]
@@ -233,6 +248,8 @@ class Explorer:
                 chosen = step
             else:
                 others.append(arguments)
+        if chosen is None:
+            chosen = self._with_subject(e, list(proposals))
         name = "" if e.tool is None else e.tool.name
         if chosen is not None:
             step = replace(chosen, alternatives=tuple(others))
@@ -244,6 +261,23 @@ class Explorer:
             e.failed, e.tool = e.failed + 1, None
             e.evidence = e.evidence or "no sampled call could be parsed"
         return name
+
+    def _with_subject(self, e: Exploration, refused: Sequence[str]) -> Step | None:
+        """A refused call with a text that the subject quotes in place of its first one.
+
+        A small model copies identifiers badly, and a forced quote hides from it those that begin
+        with a sign (`'#` is one token).
+        """
+        if e.tool is None or e.draft.seed is None:
+            return None
+        quoted = re.findall(r"'([^'\n]+)'", subject_of(self.environment, e.draft.seed))
+        for arguments in dict.fromkeys(_replaced(refused, quoted)):
+            if arguments in refused or bind(e.tool, arguments) is None:
+                continue
+            step, ran = self._execute(e, arguments)
+            if ran.ok and _is_new(step, e.draft):
+                return replace(step, author="program")
+        return None
 
     def _arguments(self, e: Exploration, text: str) -> str | None:
         tool = e.tool
@@ -270,45 +304,6 @@ class Explorer:
         return replace(step, value=ran.answer), ran
 
 
-def finish(e: Exploration, coverage: Coverage) -> Draft | None:
-    """Choose what the task asks for; None when the executed calls make no task."""
-    draft = e.draft
-    if not draft.steps:
-        return None
-    if draft.steps[-1].tool.mutates:
-        return replace(draft, flow="none").pruned()
-    readable = [step for step in draft.steps if not step.tool.mutates]
-    ends = [step for step in readable if not _is_used(step, readable)]
-    flows = ["combined"] if len(ends) > 1 else [*coverage.order_flows(e.rng), "combined"]
-    for flow in flows:
-        found = [v for v in unshadowed(_answers(flow, ends, readable), e.tools) if _worth(v.value)]
-        if found:
-            view = e.rng.choice(found)
-            chosen = replace(draft, answer=view.source, value=view.value, flow=flow).pruned()
-            coverage.flows[flow] += 1
-            return chosen
-    return None
-
-
-def _answers(flow: str, ends: Sequence[Step], made: Sequence[Step]) -> Iterator[View]:
-    if flow == "combined":
-        return combined(ends, made)
-    last = ends[-1]
-    found = list(views(last.variable, last.value))
-    if flow == "last":
-        return iter(found[:1])
-    return iter([*found[1:], *(v for view in found[:2] for v in reckoned(view))])
-
-
-def _is_used(step: Step, steps: Sequence[Step]) -> bool:
-    return any(step.variable in names_in(f"f({other.arguments})") for other in steps)
-
-
-def _worth(value: Any) -> bool:
-    """Something that can be asked for: not empty, not huge, sayable in one line."""
-    return value not in (None, "", [], {}, ()) and len(repr(value)) <= 120
-
-
 def _is_new(step: Step, draft: Draft) -> bool:
     """The call gave something, and not just what it was given."""
     if step.tool.mutates:
@@ -317,10 +312,32 @@ def _is_new(step: Step, draft: Draft) -> bool:
         return False
     if any(step.value == other.value and not isinstance(step.value, bool) for other in draft.steps):
         return False
-    return str(step.value) not in {str(node.value) for node in _literals(step.arguments)}
+    return str(step.value) not in {str(node.value) for node in literals(step.arguments)}
 
 
-def _literals(arguments: str) -> list[ast.Constant]:
+def _replaced(refused: Sequence[str], quoted: Sequence[str]) -> Iterator[str]:
+    """Arguments of refused calls with each of some texts, the likest first, as the first text.
+
+    Where no call could be parsed the texts alone.
+    """
+    for arguments in refused or ["''"]:
+        tree = ast.parse(f"f({arguments})", mode="eval")
+        texts = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        if not texts:
+            continue
+        first = min(texts, key=lambda node: node.col_offset)
+        said = str(first.value)
+        for text in sorted(quoted, key=lambda q: -SequenceMatcher(None, said, q).ratio()):
+            first.value = text
+            yield ast.unparse(tree)[2:-1]
+
+
+def literals(arguments: str) -> list[ast.Constant]:
+    """The constants in the source of a call's arguments."""
     tree = ast.parse(f"f({arguments})", mode="eval")
     return [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
 

@@ -16,6 +16,9 @@ from selfchallenge.challenger.draft import Step, variadic
 from selfchallenge.challenger.views import View, fits, unshadowed, views
 from selfchallenge.environments.base import ToolSpec
 
+SAME_KEY = 2
+"""What a word counts that a part and a parameter share; one of the tool it comes from counts 1."""
+
 
 def opening_with(
     tool: ToolSpec, steps: Sequence[Step], tools: Sequence[ToolSpec], rng: random.Random
@@ -42,10 +45,24 @@ def opening_with(
     return _written(tool, placed)
 
 
+def belongs(tool: ToolSpec, steps: Sequence[Step], tools: Sequence[ToolSpec]) -> bool:
+    """Whether by its name something of each of `steps` is meant for a parameter of `tool`."""
+    return all(
+        any(
+            _likeness(step, view, name) >= SAME_KEY and fits(view.value, tool, name)
+            for view in unshadowed(views(step.variable, step.value), tools)
+            for name in _parameters(tool)
+        )
+        for step in steps
+    )
+
+
 def own_values(tool: ToolSpec) -> str:
     """Forced beginning of a call with values of its own: a quote where a text comes first."""
-    first: dict[str, Any] = next(iter(tool.parameters.get("properties", {}).values()), {})
-    return "'" if first.get("type") == "string" else ""
+    parameters = list(_parameters(tool).values())
+    if not parameters:
+        return ")"
+    return "'" if parameters[0].get("type") == "string" else ""
 
 
 def takes_values(tool: ToolSpec) -> bool:
@@ -89,11 +106,14 @@ def _best(
 
 
 def _likeness(step: Step, view: View, parameter: str) -> float:
-    # The last key decides what the value is; a length is nobody's price.
-    keys = re.findall(r"\['(\w+)'\]", view.source)
-    said = _words(step.tool.name) | (_words(keys[-1]) if keys else set())
+    # The key of the part decides what the value is; a length is nobody's price.
+    keys = re.findall(r"x\['(\w+)'\] for ", view.source) or re.findall(r"\['(\w+)'\]", view.source)
+    wanted, source = _words(parameter), _words(step.tool.name)
     derived = view.source.startswith("len(") or ".count(" in view.source
-    return 2 * len(said & _words(parameter)) - derived
+    if not keys:
+        return SAME_KEY * len(source & wanted) - derived
+    said = _words(keys[-1])
+    return SAME_KEY * len(said & wanted) + len((source - said) & wanted) - derived
 
 
 def _words(name: str) -> set[str]:

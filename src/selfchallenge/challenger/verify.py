@@ -211,6 +211,8 @@ def _near_misses(draft: Draft, rng: random.Random) -> Iterator[tuple[str, str]]:
         for step in reversed(steps):
             for view in views(step.variable, step.value):
                 yield program(steps[: steps.index(step) + 1], view.source), "program"
+        for text in _texts([f"f({step.arguments})" for step in steps], None):
+            yield program(steps, repr(text)), "program"
     if not draft.answer:
         yield from ((program(steps[:n], ""), "program") for n in range(1, len(steps)))
         for step in steps:

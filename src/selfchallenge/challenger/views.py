@@ -28,10 +28,15 @@ class View:
 
 
 def views(name: str, value: Any) -> Iterator[View]:
-    """The value itself and its plain parts, simplest first."""
+    """The value itself and its plain parts, simplest first; of a record the parts' parts too."""
     yield View(name, value)
     if isinstance(value, dict):
         yield from _of_mapping(name, value)
+        for key in [] if _holds_records(value) else _keys(value):
+            if isinstance(value[key], dict):
+                yield from _of_mapping(f"{name}[{key!r}]", value[key])
+            elif isinstance(value[key], list) and value[key]:
+                yield from _of_sequence(f"{name}[{key!r}]", value[key])
     elif isinstance(value, list | tuple) and value:
         yield from _of_sequence(name, value)
     elif isinstance(value, str) and value:
@@ -43,9 +48,22 @@ def views(name: str, value: Any) -> Iterator[View]:
 
 
 def _of_mapping(name: str, value: dict[Any, Any]) -> Iterator[View]:
-    for key in list(value)[:MOST_KEYS]:
-        if isinstance(key, str) and _is_scalar(value[key]):
+    if _holds_records(value):
+        yield from _of_records(f"{name}.values()", list(value.values()))
+        yield View(f"len({name})", len(value))
+    for key in _keys(value):
+        if _is_scalar(value[key]):
             yield View(f"{name}[{key!r}]", value[key])
+
+
+def _keys(value: dict[Any, Any]) -> list[str]:
+    return [key for key in list(value)[:MOST_KEYS] if isinstance(key, str)]
+
+
+def _holds_records(value: dict[Any, Any]) -> bool:
+    """Its keys are identifiers of like records, and no names of parts."""
+    records = [set(record) if isinstance(record, dict) else set() for record in value.values()]
+    return bool(records) and all(record and record == records[0] for record in records)
 
 
 def _of_sequence(name: str, value: Sequence[Any]) -> Iterator[View]:

@@ -153,6 +153,10 @@ class _Words:
                 if isinstance(step.value, str):
                     return f"the number of characters in {said}"
                 return f"the number of {said.removeprefix('the ')}"
+            case ast.Call(func=ast.Name(id="len"), args=[ast.Subscript() as inner]):
+                return f"the number of {self._say(inner, here).removeprefix('the ')}"
+            case ast.Call(func=ast.Attribute(value=records, attr="values"), args=[]):
+                return self._say(records, here)
             case ast.Call(
                 func=ast.Attribute(value=ast.Name() as inner, attr="count"),
                 args=[ast.Constant(value=part)],

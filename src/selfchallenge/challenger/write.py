@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+from selfchallenge.challenger.answer import finish
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.candidate import Candidate, with_costs, with_verifier
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft
-from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings, finish
+from selfchallenge.challenger.explore import Exploration, Explorer, ExploreSettings
 from selfchallenge.challenger.phrases import PhraseSettings, Phrasing
 from selfchallenge.challenger.verify import (
     failures_of,
@@ -175,7 +176,7 @@ class StagedWriter:
             meta={
                 "model": self.model.name,
                 "authors": {
-                    "arguments": "model",
+                    "arguments": [step.author for step in draft.steps],
                     "tools": "program",
                     "verifier": "program",
                     "failures": authors,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from selfchallenge.challenger.draft import Step
-from selfchallenge.challenger.flow import opening_with, own_values, takes_values
+from selfchallenge.challenger.flow import belongs, opening_with, own_values, takes_values
 from selfchallenge.challenger.shapes import SHAPES
 from selfchallenge.challenger.views import combined, labels, unshadowed, views
 from selfchallenge.environments.base import Environment, describe_tools, tool
@@ -36,6 +36,11 @@ class Trips(Environment):
         return 0.0
 
     @tool
+    def everything(self) -> list[str]:
+        """Return all places."""
+        return []
+
+    @tool
     def total(self, *values: float) -> float:
         """Return the sum of the values."""
         return 0.0
@@ -44,6 +49,13 @@ class Trips(Environment):
 ALL = describe_tools(Trips)
 TOOLS = {spec.name: spec for spec in ALL}
 PLAIN = [spec for spec in ALL if spec.name != "sorted"]
+USER = {
+    "name": {"first": "Ada", "last": "Byron"},
+    "orders": ["#W1", "#W2"],
+    "cards": {"c_1": {"id": "c_1", "limit": 5}, "c_2": {"id": "c_2", "limit": 7}},
+    "items": [{"item_id": "9", "price": 3}, {"item_id": "8", "price": 4}],
+    "visits": [],
+}
 FLIGHTS = [{"price": 80, "to": "A"}, {"price": 60, "to": "B"}]
 HOTELS = [{"price_per_night": 30, "rating": 4.5}, {"price_per_night": 25, "rating": 4.0}]
 
@@ -91,13 +103,32 @@ def test_a_single_parameter_closes_the_call() -> None:
     assert opening_with(TOOLS["book_hotel"], steps, PLAIN, random.Random(0)) == "r1)"
     assert own_values(TOOLS["book_hotel"]) == "'"
     assert own_values(TOOLS["budget"]) == ""
+    assert own_values(TOOLS["everything"]) == ")"
     assert not takes_values(TOOLS["total"])
 
 
 def test_views_are_true_of_the_value() -> None:
-    for value in (FLIGHTS, HOTELS, {"a": 1, "b": "x"}, "banana", [3, 1, 2], ("G", 4), []):
+    plain = ({"a": 1, "b": "x"}, "banana", [3, 1, 2], ("G", 4), [])
+    for value in (FLIGHTS, HOTELS, USER, USER["cards"], {"c": {}, "d": {}}, *plain):
         for view in views("r1", value):
             assert eval(view.source, {"r1": value}) == view.value
+
+
+def test_a_record_shows_the_parts_of_its_parts() -> None:
+    found = {view.source: view.value for view in views("r1", USER)}
+    assert found["r1['name']['last']"] == "Byron"
+    assert found["r1['orders'][1]"] == "#W2"
+    assert found["len(r1['cards'])"] == 2
+    assert found["sorted(r1['cards'].values(), key=lambda x: x['limit'])[-1]['id']"] == "c_2"
+    assert found["sorted(r1['items'], key=lambda x: x['price'])[0]['item_id']"] == "9"
+    assert not any("['c_1']" in source for source in found), "an identifier is no name of a part"
+
+
+def test_a_result_belongs_where_the_name_of_a_part_does() -> None:
+    flights = step(1, "find_flights", "'A'", FLIGHTS)
+    assert belongs(TOOLS["budget"], [flights], PLAIN)
+    assert not belongs(TOOLS["book_hotel"], [flights], PLAIN)
+    assert not belongs(TOOLS["budget"], [flights, step(2, "total", "1", 3.0)], PLAIN)
 
 
 def test_combinations_are_true_of_the_values() -> None:

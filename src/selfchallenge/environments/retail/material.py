@@ -20,7 +20,7 @@ def material(database: Database, seed: str) -> str:
     user = users[chosen]
     name = f"{user['name']['first_name']} {user['name']['last_name']}"
     parts = [
-        f"user {chosen!r} ({name}, zip {user['address']['zip']!r})",
+        f"user {chosen!r} ({name}, zip {user['address']['zip']!r}, {user['email']!r})",
         f"payment methods {' and '.join(map(repr, user['payment_methods']))}",
     ]
     if user["orders"]:
