@@ -35,7 +35,7 @@ def views(name: str, value: Any) -> Iterator[View]:
         for key in [] if _holds_records(value) else _keys(value):
             if isinstance(value[key], dict):
                 yield from _of_mapping(f"{name}[{key!r}]", value[key])
-            elif isinstance(value[key], list) and value[key]:
+            elif isinstance(value[key], list | tuple) and value[key]:
                 yield from _of_sequence(f"{name}[{key!r}]", value[key])
     elif isinstance(value, list | tuple) and value:
         yield from _of_sequence(name, value)
