@@ -8,8 +8,8 @@ from typing import Any
 
 from selfchallenge.challenger.coverage import Coverage
 from selfchallenge.challenger.draft import Draft, Step, names_in
-from selfchallenge.challenger.explore import Exploration, literals
-from selfchallenge.challenger.views import View, combined, reckoned, unshadowed, views
+from selfchallenge.challenger.explore import Exploration
+from selfchallenge.challenger.views import View, combined, reckoned, told, unshadowed, views
 
 
 def finish(e: Exploration, coverage: Coverage) -> Draft | None:
@@ -36,16 +36,10 @@ def _answers(flow: str, ends: Sequence[Step], made: Sequence[Step]) -> Iterator[
     if flow == "combined":
         return combined(ends, made)
     last = ends[-1]
-    found = [view for view in views(last.variable, last.value) if not _told(view.value, made)]
+    found = [view for view in views(last.variable, last.value) if not told(view.value, made)]
     if flow == "last":
         return iter(found[:1])
     return iter([*found[1:], *(v for view in found[:2] for v in reckoned(view))])
-
-
-def _told(value: Any, made: Sequence[Step]) -> bool:
-    """A text that the calls were given: who asks for it knows it."""
-    given = [node.value for step in made for node in literals(step.arguments)]
-    return isinstance(value, str) and value in given
 
 
 def _is_used(step: Step, steps: Sequence[Step]) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import islice
 from typing import Any
 
 from selfchallenge.challenger.coverage import Coverage
@@ -40,6 +41,8 @@ from selfchallenge.sandbox.host import Execution, Limits, Sandbox
 
 LIMITS = Limits(wall=3.0)
 MOST_TOKENS = 96
+MOST_TEXTS = 6
+"""Texts of the subject that are tried in place of a refused one."""
 MEANT = 0.8
 """Probability that a result goes to a tool which names it, where there is one."""
 END = r"\n|\)\s*#"
@@ -74,6 +77,7 @@ class Exploration:
         draft: what has been executed so far.
         shape: the plan of its calls.
         mutate: the last call should change the state.
+        subject: starting material, as the model is shown it.
         tool: chosen for the next step.
         opening: forced beginning of the next call's arguments.
         refused: names of the tools that were tried and whose sampled calls came to nothing.
@@ -83,6 +87,7 @@ class Exploration:
     shape: Shape
     mutate: bool
     rng: random.Random
+    subject: str
     tool: ToolSpec | None = None
     opening: str = ""
     failed: int = 0
@@ -137,7 +142,8 @@ class Explorer:
         tools = describe_tools(self.environment, seed)
         mutate = any(tool.mutates for tool in tools) and rng.random() < 0.7
         shape = self.coverage.draw_shape(rng)
-        return Exploration(Draft(number, seed), shape, mutate, rng, tools=tools)
+        subject = subject_of(self.environment, seed)
+        return Exploration(Draft(number, seed), shape, mutate, rng, subject, tools=tools)
 
     def _choose(self, e: Exploration) -> bool:
         """Choose the next tool and how its call begins; False when nothing fits."""
@@ -179,6 +185,8 @@ class Explorer:
             pool = [t for t in pool if t is not tried] or pool
         if not flowing:
             pool = [t for t in pool if takes_values(t)] or pool
+        if any(slot.like == len(e.draft.steps) for slot in e.shape.slots):
+            pool = [t for t in pool if not _is_complete(own_values(t))] or pool
         # A result that goes into the tool it came from says nothing new, as a rule.
         used = {step.tool.name for step in e.draft.steps}
         return [t for t in pool if t.name not in used] or pool
@@ -220,8 +228,7 @@ class Explorer:
         if tool is None:
             raise ValueError("no tool was chosen for this step")
         system = render("explore_system.md.j2", policy=policy_of(self.environment), tools=e.tools)
-        subject = subject_of(self.environment, e.draft.seed)
-        user = render("explore_user.md.j2", subject=subject)
+        user = render("explore_user.md.j2", subject=e.subject)
         lines = [f"{s.source}  # {brief(s.value, 200)}" for s in e.draft.steps]
         call = f"{_variable(e.draft)} = {tool.name}({e.opening}"
         begin = "\n".join(["```python", *lines, call])
@@ -248,11 +255,12 @@ class Explorer:
                 chosen = step
             else:
                 others.append(arguments)
-        if chosen is None:
+        if chosen is None and proposals and not others:
             chosen = self._with_subject(e, list(proposals))
         name = "" if e.tool is None else e.tool.name
         if chosen is not None:
-            step = replace(chosen, alternatives=tuple(others))
+            author = "program" if _is_complete(e.opening) else chosen.author
+            step = replace(chosen, alternatives=tuple(others), author=author)
             e.draft = replace(e.draft, steps=(*e.draft.steps, step))
             e.tool = None
             return ""
@@ -268,13 +276,12 @@ class Explorer:
         A small model copies identifiers badly, and a forced quote hides from it those that begin
         with a sign (`'#` is one token).
         """
-        if e.tool is None or e.draft.seed is None:
+        if e.slot is None or e.slot.after:
             return None
-        quoted = re.findall(r"'([^'\n]+)'", subject_of(self.environment, e.draft.seed))
-        for arguments in dict.fromkeys(_replaced(refused, quoted)):
-            if arguments in refused or bind(e.tool, arguments) is None:
-                continue
-            step, ran = self._execute(e, arguments)
+        quoted = re.findall(r"(?<!\w)'([^'\n]+)'(?!\w)", e.subject)
+        others = (a for a in dict.fromkeys(_replaced(refused, quoted)) if a not in refused)
+        for arguments in islice(others, MOST_TEXTS):
+            step, ran = self._execute(e, use_results(arguments, e.draft.steps))
             if ran.ok and _is_new(step, e.draft):
                 return replace(step, author="program")
         return None
@@ -286,10 +293,13 @@ class Explorer:
         tail = cut_arguments(e.opening + text)
         if tail is None:
             return None
-        arguments = use_results(tail, e.draft.steps)
         known = {step.variable for step in e.draft.steps}
-        free = names_in(f"f({arguments})") - known - {"f"}
-        return None if free or bind(tool, arguments) is None else arguments
+        try:
+            arguments = use_results(tail, e.draft.steps)
+            free = names_in(f"f({arguments})") - known - {"f"}
+            return None if free or bind(tool, arguments) is None else arguments
+        except (ValueError, RecursionError):  # text of a model that Python reads and cannot write
+            return None
 
     def _execute(self, e: Exploration, arguments: str) -> tuple[Step, Execution]:
         if e.tool is None:
@@ -312,28 +322,35 @@ def _is_new(step: Step, draft: Draft) -> bool:
         return False
     if any(step.value == other.value and not isinstance(step.value, bool) for other in draft.steps):
         return False
-    return str(step.value) not in {str(node.value) for node in literals(step.arguments)}
+    return not any(_same(step.value, node.value) for node in literals(step.arguments))
+
+
+def _same(value: Any, given: Any) -> bool:
+    """One is the other, or reads like it: `5.0`, `5` and `'5'`."""
+    if str(value) == str(given) or isinstance(value, bool) or isinstance(given, bool):
+        return str(value) == str(given)
+    try:
+        return float(value) == float(given)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _replaced(refused: Sequence[str], quoted: Sequence[str]) -> Iterator[str]:
-    """Arguments of refused calls with each of some texts, the likest first, as the first text.
-
-    Where no call could be parsed the texts alone.
-    """
-    for arguments in refused or ["''"]:
+    """Arguments of refused calls with each of some texts, the likest first, as the first text."""
+    for arguments in refused:
         tree = ast.parse(f"f({arguments})", mode="eval")
-        texts = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        ]
-        if not texts:
+        given = tree.body.args if isinstance(tree.body, ast.Call) else []
+        first = next((node for node in given if _is_text(node)), None)
+        if not isinstance(first, ast.Constant):
             continue
-        first = min(texts, key=lambda node: node.col_offset)
         said = str(first.value)
         for text in sorted(quoted, key=lambda q: -SequenceMatcher(None, said, q).ratio()):
             first.value = text
             yield ast.unparse(tree)[2:-1]
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def literals(arguments: str) -> list[ast.Constant]:

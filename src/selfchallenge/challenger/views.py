@@ -8,6 +8,7 @@ environment. `sorted` stands where one would write `min` or `max`: tools often h
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -63,7 +64,8 @@ def _keys(value: dict[Any, Any]) -> list[str]:
 def _holds_records(value: dict[Any, Any]) -> bool:
     """Its keys are identifiers of like records, and no names of parts."""
     records = [set(record) if isinstance(record, dict) else set() for record in value.values()]
-    return bool(records) and all(record and record == records[0] for record in records)
+    alike = bool(records) and all(record and record == records[0] for record in records)
+    return alike and not all(re.fullmatch(r"[A-Za-z_]+", str(key)) for key in value)
 
 
 def _of_sequence(name: str, value: Sequence[Any]) -> Iterator[View]:
@@ -96,7 +98,7 @@ def _of_records(name: str, records: Sequence[dict[Any, Any]]) -> Iterator[View]:
                     source = f"sorted({name}, key=lambda x: x[{key!r}])[{place}][{other!r}]"
                     yield View(source, end[other])
     for key in shared:
-        if key not in figures and len(records) > 1:
+        if key not in figures and len(records) > 1 and not name.endswith(".values()"):
             yield View(f"[x[{key!r}] for x in {name}]", [record[key] for record in records])
 
 
@@ -154,11 +156,18 @@ def combined(steps: Sequence[Step], made: Sequence[Step]) -> Iterator[View]:
         made: all calls, which tell what the results are about.
     """
     names = labels(steps, made)
-    parts = [list(views(step.variable, step.value)) for step in steps]
-    for row in zip(*parts, strict=False):
-        kinds = {v.source.replace(s.variable, "_") for v, s in zip(row, steps, strict=True)}
-        if len(kinds) > 1:
+    parts = [
+        [view for view in views(step.variable, step.value) if not told(view.value, made)]
+        for step in steps
+    ]
+    kinds = [
+        {view.source.replace(step.variable, "_"): view for view in found}
+        for step, found in zip(steps, parts, strict=True)
+    ]
+    for kind in kinds[0]:
+        if not all(kind in of_step for of_step in kinds):
             continue
+        row = [of_step[kind] for of_step in kinds]
         if all(_is_number(view.value) for view in row):
             yield from _of_figures(row, names)
         if all(_is_scalar(view.value) for view in row):
@@ -207,6 +216,11 @@ def _of_different(parts: Sequence[Sequence[View]]) -> Iterator[View]:
             low, high = sorted((a, b), key=lambda view: view.value)
             yield View(f"{a.source} + {b.source}", a.value + b.value)
             yield View(f"{high.source} - {low.source}", high.value - low.value)
+
+
+def told(value: Any, made: Sequence[Step]) -> bool:
+    """A text that the calls were given: who asks for it knows it."""
+    return isinstance(value, str) and any(value in _values(step, {}) for step in made)
 
 
 def labels(steps: Sequence[Step], made: Sequence[Step]) -> list[Any]:

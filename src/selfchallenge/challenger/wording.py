@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from selfchallenge.challenger.book import PhraseBook
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
@@ -154,7 +155,11 @@ class _Words:
                     return f"the number of characters in {said}"
                 return f"the number of {said.removeprefix('the ')}"
             case ast.Call(func=ast.Name(id="len"), args=[ast.Subscript() as inner]):
-                return f"the number of {self._say(inner, here).removeprefix('the ')}"
+                said, reached = self._say(inner, here), self._reach(inner)
+                if isinstance(reached, str):
+                    return f"the number of characters in {said}"
+                if isinstance(reached, list | tuple | dict):
+                    return f"the number of {said.removeprefix('the ')}"
             case ast.Call(func=ast.Attribute(value=records, attr="values"), args=[]):
                 return self._say(records, here)
             case ast.Call(
@@ -167,6 +172,19 @@ class _Words:
             ):
                 return f"{_listing([self._say(i, here) for i in items])}, joined by a space"
         raise Unsayable(ast.unparse(node))
+
+    def _reach(self, node: ast.expr) -> Any:
+        """The value of a part of a result; None when it is no plain part."""
+        match node:
+            case ast.Name(id=name):
+                return next(step.value for step in self.steps if step.variable == name)
+            case ast.Subscript(value=whole, slice=ast.Constant(value=key)):
+                inner = self._reach(whole)
+                try:
+                    return None if inner is None else inner[key]
+                except (KeyError, IndexError, TypeError):
+                    return None
+        return None
 
     def _refer(self, variable: str, here: int) -> str:
         position = next((i for i, s in enumerate(self.steps) if s.variable == variable), None)
@@ -189,6 +207,8 @@ class _Words:
             case ast.List(elts=items):
                 listed = _listing([self._say(item, end) for item in items])
                 return f"{self._ask()} {listed}, as a Python list in this order."
+            case ast.ListComp():
+                return f"{self._ask()} {self._say(node, end)}, as a Python list in their order."
             case ast.Dict(keys=keys, values=values):
                 said = _listing([self._say(value, end) for value in values])
                 names = _listing([_literal(key) for key in keys if key is not None])

@@ -44,6 +44,23 @@ class Store(Environment):
         return text + "."
 
     @tool
+    def cancel(self, order_id: str, reason: str) -> str:
+        """Cancel an order."""
+        if order_id not in ORDERS:
+            raise ToolError("order not found")
+        return reason + " it is"
+
+    @tool
+    def figure(self, expression: str) -> float:
+        """Return the value of a sum."""
+        return float(sum(float(part) for part in expression.split("+")))
+
+    @tool
+    def refuse(self, order_id: str) -> str:
+        """Refuse an order."""
+        raise ToolError("refused")
+
+    @tool
     def count_orders(self) -> int:
         """Return the number of orders."""
         return len(ORDERS)
@@ -87,12 +104,12 @@ def explored(
 def test_a_call_ends_at_a_comment_behind_it_and_not_at_a_sign_in_a_text(
     store: type[Environment],
 ) -> None:
-    e = explored(store, "#W12')  # the order', 'x')", ["get_order"], "single")
+    e = explored(store, "#W12') # the order", ["get_order"], "single")
     assert [step.source for step in e.draft.steps] == ["r1 = get_order('#W12')"]
     assert [step.author for step in e.draft.steps] == ["model"]
 
 
-@pytest.mark.parametrize("reply", ["W12')", "#W13')", "order W12')", "W12', 'extra')", "W12"])
+@pytest.mark.parametrize("reply", ["W12')", "#W13')", "order W12')"])
 def test_a_text_of_the_subject_stands_in_for_a_refused_one(
     store: type[Environment], reply: str
 ) -> None:
@@ -100,6 +117,36 @@ def test_a_text_of_the_subject_stands_in_for_a_refused_one(
     assert [step.source for step in e.draft.steps] == ["r1 = get_order('#W12')"]
     assert [step.author for step in e.draft.steps] == ["program"]
     assert e.refused == []
+
+
+def test_the_first_text_of_a_call_is_the_one_replaced(store: type[Environment]) -> None:
+    e = explored(store, "12', reason='late')", ["cancel"], "single")
+    assert [step.source for step in e.draft.steps] == ["r1 = cancel('#W12', reason='late')"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"), [("W12", "get_order"), ("W12', 'extra')", "get_order"), ("", "echo")]
+)
+def test_nothing_stands_in_for_what_is_no_call(
+    store: type[Environment], reply: str, name: str
+) -> None:
+    e = explored(store, reply, [name], "single")
+    assert e.draft.steps == ()
+    assert e.failed
+
+
+def test_what_reads_like_what_was_given_is_no_step(store: type[Environment]) -> None:
+    assert explored(store, "12')", ["figure"], "single").draft.steps == ()
+    assert len(explored(store, "1 + 2')", ["figure"], "single").draft.steps) == 1
+
+
+def test_text_that_python_reads_and_cannot_write_is_no_call(store: type[Environment]) -> None:
+    assert explored(store, "', " + "-" * 4000 + "1)", ["echo"], "single").draft.steps == ()
+
+
+def test_only_first_values_are_replaced_not_what_flows_on(store: type[Environment]) -> None:
+    e = explored(store, "#W12')", ["get_order", "refuse"], "chain of 2", seed=3)
+    assert all("refuse" not in step.source for step in e.draft.steps)
 
 
 def test_a_call_that_runs_is_left_as_the_model_wrote_it(store: type[Environment]) -> None:

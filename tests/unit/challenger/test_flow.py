@@ -145,6 +145,18 @@ def test_combinations_are_true_of_the_values() -> None:
             assert eval(view.source, known) == view.value
 
 
+def test_what_a_task_tells_is_not_put_together_and_asked_for() -> None:
+    records = [{"id": "A", "to": "X", "size": 1}, {"id": "B", "to": "Y", "size": 2}]
+    steps = [step(1, "find_flights", "'A'", records[0]), step(2, "find_flights", "'B'", records[1])]
+    found = {view.source for view in combined(steps, steps)}
+    assert "[r1['to'], r2['to']]" in found
+    assert not any("['id']" in source for source in found)
+    other = [steps[0], step(2, "book_hotel", "'B'", records[1])]
+    found = {view.source for view in combined(other, other)}
+    assert found
+    assert not any("['id']" in source for source in found)
+
+
 def test_labels_are_the_one_value_that_differs() -> None:
     made = [
         step(1, "find_flights", "'A'", "x"),

@@ -73,7 +73,11 @@ def test_a_result_used_twice_is_told_once_and_referred_to() -> None:
             RECORDS,
             ("the shop of the one with the ", "est price among the mirror"),
         ),
-        ("[x['shop'] for x in r1]", RECORDS, ("the shop of each of the mirror image",)),
+        (
+            "[x['shop'] for x in r1]",
+            RECORDS,
+            ("the shop of each of the mirror image", ", as a Python list in"),
+        ),
         ("len(r1)", RECORDS, ("the number of mirror image",)),
         ("len(r1)", "cba", ("the number of characters in the mirror",)),
         ("r1.count('a')", "aba", ("the number of times 'a' occurs in",)),
@@ -82,6 +86,7 @@ def test_a_result_used_twice_is_told_once_and_referred_to() -> None:
         ("r1[0]", ["a", "b"], ("the first entry of",)),
         ("r1['who']['last']", {"who": {"last": "B"}}, ("the last of the who of the mirror",)),
         ("len(r1['bills'])", {"bills": [1]}, ("the number of bills of the mirror",)),
+        ("len(r1['who'])", {"who": "Ada"}, ("the number of characters in the who of the",)),
         ("len(r1['cards'])", {"cards": {"c1": {"a": 1}}}, ("the number of cards of the",)),
         (
             "sorted(r1['cards'].values(), key=lambda x: x['limit'])[0]['owner']",
