@@ -153,3 +153,33 @@ def bind(tool: ToolSpec, arguments: str) -> dict[str, list[ast.expr]] | None:
         bound[keyword.arg] = [keyword.value]
     missing = set(tool.parameters.get("required", ())) - set(bound)
     return None if missing else {name: bound[name] for name in names if name in bound}
+
+
+def literals(arguments: str) -> list[ast.Constant]:
+    """The constants in the source of a call's arguments."""
+    tree = ast.parse(f"f({arguments})", mode="eval")
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def use_results(arguments: str, steps: Sequence[Step]) -> str:
+    """Arguments in which a literal that repeats an earlier result is replaced by its variable."""
+    try:
+        tree = ast.parse(f"f({arguments})", mode="eval")
+    except SyntaxError:
+        return arguments
+    replaced = _Replace(steps).visit(tree)
+    return ast.unparse(replaced)[2:-1]
+
+
+class _Replace(ast.NodeTransformer):
+    """Replaces telling literals (texts, and numbers that nobody guesses) by the result's name."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = steps
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        telling = isinstance(node.value, str | float) and len(str(node.value)) > 3
+        for step in reversed(self.steps):
+            if telling and type(step.value) is type(node.value) and step.value == node.value:
+                return ast.Name(step.variable, ast.Load())
+        return node

@@ -25,8 +25,10 @@ from selfchallenge.challenger.draft import (
     Step,
     bind,
     cut_arguments,
+    literals,
     names_in,
     program,
+    use_results,
 )
 from selfchallenge.challenger.flow import belongs, opening_with, own_values, takes_values
 from selfchallenge.challenger.prompts import render
@@ -247,14 +249,19 @@ class Explorer:
         )
         chosen: Step | None = None
         others: list[str] = []
+        values: list[Any] = []
         for arguments in proposals:
             step, ran = self._execute(e, arguments)
             if not ran.ok:
                 e.evidence = (ran.error or ran.status).strip().splitlines()[-1]
-            elif chosen is None and _is_new(step, e.draft):
+                continue
+            values.append(step.value)
+            if chosen is None and _is_new(step, e.draft):
                 chosen = step
             else:
                 others.append(arguments)
+        if chosen is not None and _is_fixed(chosen, values):
+            chosen = None
         if chosen is None and proposals and not others:
             chosen = self._with_subject(e, list(proposals))
         name = "" if e.tool is None else e.tool.name
@@ -325,6 +332,12 @@ def _is_new(step: Step, draft: Draft) -> bool:
     return not any(_same(step.value, node.value) for node in literals(step.arguments))
 
 
+def _is_fixed(step: Step, values: Sequence[Any]) -> bool:
+    """A text that a reading call gives whatever it is asked, as `Done.`: nothing to ask for."""
+    alike = len(values) > 1 and all(value == step.value for value in values)
+    return alike and isinstance(step.value, str) and not step.tool.mutates
+
+
 def _same(value: Any, given: Any) -> bool:
     """One is the other, or reads like it: `5.0`, `5` and `'5'`."""
     if str(value) == str(given) or isinstance(value, bool) or isinstance(given, bool):
@@ -351,36 +364,6 @@ def _replaced(refused: Sequence[str], quoted: Sequence[str]) -> Iterator[str]:
 
 def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def literals(arguments: str) -> list[ast.Constant]:
-    """The constants in the source of a call's arguments."""
-    tree = ast.parse(f"f({arguments})", mode="eval")
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-
-
-def use_results(arguments: str, steps: Sequence[Step]) -> str:
-    """Arguments in which a literal that repeats an earlier result is replaced by its variable."""
-    try:
-        tree = ast.parse(f"f({arguments})", mode="eval")
-    except SyntaxError:
-        return arguments
-    replaced = _Replace(steps).visit(tree)
-    return ast.unparse(replaced)[2:-1]
-
-
-class _Replace(ast.NodeTransformer):
-    """Replaces telling literals (texts, and numbers that nobody guesses) by the result's name."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        telling = isinstance(node.value, str | float) and len(str(node.value)) > 3
-        for step in reversed(self.steps):
-            if telling and type(step.value) is type(node.value) and step.value == node.value:
-                return ast.Name(step.variable, ast.Load())
-        return node
 
 
 def _is_complete(opening: str) -> bool:

@@ -208,7 +208,7 @@ class _Words:
                 listed = _listing([self._say(item, end) for item in items])
                 return f"{self._ask()} {listed}, as a Python list in this order."
             case ast.ListComp():
-                return f"{self._ask()} {self._say(node, end)}, as a Python list in their order."
+                return f"{self._ask()} {self._say(node, end)}, in their order, as a Python list."
             case ast.Dict(keys=keys, values=values):
                 said = _listing([self._say(value, end) for value in values])
                 names = _listing([_literal(key) for key in keys if key is not None])

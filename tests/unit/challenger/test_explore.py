@@ -51,6 +51,11 @@ class Store(Environment):
         return reason + " it is"
 
     @tool
+    def tell(self, text: str) -> str:
+        """Tell somebody."""
+        return "They were told."
+
+    @tool
     def figure(self, expression: str) -> float:
         """Return the value of a sum."""
         return float(sum(float(part) for part in expression.split("+")))
@@ -84,11 +89,13 @@ def store(tmp_path: Path) -> type[Environment]:
 def explored(
     store: type[Environment], reply: str, names: list[str], shape: str, seed: int = 0
 ) -> Exploration:
-    """An exploration with some of the tools, by a model that completes every call alike."""
+    """An exploration with some of the tools, by a model that completes every call alike.
+
+    `SEED` in the reply stands for the seed of the prompt, another one for each sample.
+    """
 
     def complete(prompt: Prompt) -> str:
-        del prompt
-        return reply
+        return reply.replace("SEED", str(prompt.seed))
 
     with Sandbox() as sandbox:
         explorer = Explorer(
@@ -133,6 +140,11 @@ def test_nothing_stands_in_for_what_is_no_call(
     e = explored(store, reply, [name], "single")
     assert e.draft.steps == ()
     assert e.failed
+
+
+def test_a_text_that_is_the_same_whatever_is_asked_is_no_step(store: type[Environment]) -> None:
+    assert explored(store, "xSEED')", ["tell"], "single").draft.steps == ()
+    assert len(explored(store, "xSEED')", ["echo"], "single").draft.steps) == 1
 
 
 def test_what_reads_like_what_was_given_is_no_step(store: type[Environment]) -> None:

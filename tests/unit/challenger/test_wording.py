@@ -76,7 +76,7 @@ def test_a_result_used_twice_is_told_once_and_referred_to() -> None:
         (
             "[x['shop'] for x in r1]",
             RECORDS,
-            ("the shop of each of the mirror image", ", as a Python list in"),
+            ("the shop of each of the mirror image", ", in their order, as a Python list."),
         ),
         ("len(r1)", RECORDS, ("the number of mirror image",)),
         ("len(r1)", "cba", ("the number of characters in the mirror",)),

@@ -171,7 +171,7 @@ def test_arms_that_are_not_asked_for_stay_owed(tmp_path):
 def test_an_empty_stage_is_a_result_and_the_others_go_on(tmp_path):
     # Nobody's silence is rewarded: PAE has nothing to learn from, the other arms have.
     silent = {"names": {"judge": "scripted:silent"}}
-    asked = Asked(tmp_path, changes={**silent, "tasks": 1, "rollouts": 2})
+    asked = Asked(tmp_path, changes={**silent, "tasks": 3, "rollouts": 2})
     found = by_arm(repeat(NAME, "tiny", asked, Silent()))
     assert found["PAE"]["state"].startswith("failed: none of the")
     assert found["PAE"]["measures"] == {}
