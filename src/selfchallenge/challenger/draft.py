@@ -26,8 +26,8 @@ class Step:
         arguments: source of the arguments, without the parentheses.
         value: what it returned.
         alternatives: sources of other arguments that the model proposed for the same call.
-        author: who wrote the arguments: `model`, or `program` where it put a text of the subject
-            into a refused call.
+        author: who wrote the arguments: `model`, or `program` where the call leaves nothing to
+            write, or where it put a text of the subject into a refused call.
     """
 
     variable: str
