@@ -45,6 +45,8 @@ LIMITS = Limits(wall=3.0)
 MOST_TOKENS = 96
 MOST_TEXTS = 6
 """Texts of the subject that are tried in place of a refused one."""
+ANOTHER = "another text"
+"""What a call is told instead, to see whether what it gives depends on it."""
 MEANT = 0.8
 """Probability that a result goes to a tool which names it, where there is one."""
 END = r"\n|\)\s*#"
@@ -249,19 +251,14 @@ class Explorer:
         )
         chosen: Step | None = None
         others: list[str] = []
-        values: list[Any] = []
         for arguments in proposals:
             step, ran = self._execute(e, arguments)
             if not ran.ok:
                 e.evidence = (ran.error or ran.status).strip().splitlines()[-1]
-                continue
-            values.append(step.value)
-            if chosen is None and _is_new(step, e.draft):
+            elif chosen is None and _is_new(step, e.draft) and not self._is_fixed(e, step):
                 chosen = step
             else:
                 others.append(arguments)
-        if chosen is not None and _is_fixed(chosen, values):
-            chosen = None
         if chosen is None and proposals and not others:
             chosen = self._with_subject(e, list(proposals))
         name = "" if e.tool is None else e.tool.name
@@ -289,9 +286,19 @@ class Explorer:
         others = (a for a in dict.fromkeys(_replaced(refused, quoted)) if a not in refused)
         for arguments in islice(others, MOST_TEXTS):
             step, ran = self._execute(e, use_results(arguments, e.draft.steps))
-            if ran.ok and _is_new(step, e.draft):
+            if ran.ok and _is_new(step, e.draft) and not self._is_fixed(e, step):
                 return replace(step, author="program")
         return None
+
+    def _is_fixed(self, e: Exploration, step: Step) -> bool:
+        """A text that a reading call gives whatever it is told, as `Done.`: nothing to ask for."""
+        if step.tool.mutates or not isinstance(step.value, str):
+            return False
+        arguments = _told_another(step.arguments)
+        if arguments is None:
+            return False
+        other, ran = self._execute(e, arguments)
+        return ran.ok and other.value == step.value
 
     def _arguments(self, e: Exploration, text: str) -> str | None:
         tool = e.tool
@@ -332,12 +339,6 @@ def _is_new(step: Step, draft: Draft) -> bool:
     return not any(_same(step.value, node.value) for node in literals(step.arguments))
 
 
-def _is_fixed(step: Step, values: Sequence[Any]) -> bool:
-    """A text that a reading call gives whatever it is asked, as `Done.`: nothing to ask for."""
-    alike = len(values) > 1 and all(value == step.value for value in values)
-    return alike and isinstance(step.value, str) and not step.tool.mutates
-
-
 def _same(value: Any, given: Any) -> bool:
     """One is the other, or reads like it: `5.0`, `5` and `'5'`."""
     if str(value) == str(given) or isinstance(value, bool) or isinstance(given, bool):
@@ -360,6 +361,25 @@ def _replaced(refused: Sequence[str], quoted: Sequence[str]) -> Iterator[str]:
         for text in sorted(quoted, key=lambda q: -SequenceMatcher(None, said, q).ratio()):
             first.value = text
             yield ast.unparse(tree)[2:-1]
+
+
+def _told_another(arguments: str) -> str | None:
+    """The arguments with another text for each text and each earlier result; None without any."""
+    tree = ast.parse(f"f({arguments})", mode="eval")
+    call = tree.body
+    if not isinstance(call, ast.Call):
+        return None
+    before = ast.unparse(tree)
+    call.args = [_another(node) for node in call.args]
+    for keyword in call.keywords:
+        keyword.value = _another(keyword.value)
+    told = ast.unparse(tree)
+    return None if told == before else told[2:-1]
+
+
+def _another(node: ast.expr) -> ast.expr:
+    used = names_in(f"f({ast.unparse(node)})") - {"f"}
+    return ast.Constant(ANOTHER) if used or _is_text(node) else node
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from selfchallenge.challenger.book import PhraseBook
+from selfchallenge.challenger.book import DETERMINED, PhraseBook
 from selfchallenge.challenger.draft import Draft, Step, bind, names_in
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
@@ -86,7 +87,10 @@ class _Words:
             name: _listing([self._say(node, i) for node in nodes])
             for name, nodes in self.bound[i].items()
         }
-        return self.phrases[i].text.format_map(said)
+        text = self.phrases[i].text
+        for name in (name for name, words in said.items() if words.startswith(DETERMINED)):
+            text = re.sub(rf"\b(?:the|an?) (?={{{name}}})", "", text)
+        return text.format_map(said)
 
     def _say(self, node: ast.expr, here: int) -> str:
         """An expression in words, seen from the call at place `here`."""
@@ -242,7 +246,7 @@ class _Words:
         return self._ask_for(self._say(node, end))
 
     def _ask_for(self, said: str) -> str:
-        if said.startswith(("the ", "a ", "an ")):
+        if said.startswith(DETERMINED):
             return self.rng.choice((f"What is {said}?", f"{self._ask()} {said}."))
         return f"{self._ask()} {said}."
 

@@ -144,6 +144,9 @@ def test_nothing_stands_in_for_what_is_no_call(
 
 def test_a_text_that_is_the_same_whatever_is_asked_is_no_step(store: type[Environment]) -> None:
     assert explored(store, "xSEED')", ["tell"], "single").draft.steps == ()
+    assert explored(store, "x')", ["tell"], "single").draft.steps == ()
+    e = explored(store, "#W12')", ["get_order", "tell"], "chain of 2")
+    assert [step.tool.name for step in e.draft.steps] == ["get_order"], "told an earlier result"
     assert len(explored(store, "xSEED')", ["echo"], "single").draft.steps) == 1
 
 

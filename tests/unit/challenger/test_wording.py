@@ -52,6 +52,13 @@ def test_a_result_that_flows_on_is_named_where_it_is_used() -> None:
     assert any("the result" in text for text in texts), "now and then step by step"
 
 
+def test_an_article_before_a_result_is_not_said_twice() -> None:
+    steps = (step(1, "reverse", "'the the'", "cba"), step(2, "reverse", "r1['size']", "jih"))
+    words = PhraseBook({"reverse": [Phrase("reverse", "the age of the {text} thing")] * 40})
+    texts = said(Draft(0, None, steps, answer="r2"), words)
+    assert "What is the age of the size of the age of the 'the the' thing thing?" in texts
+
+
 def test_a_result_used_twice_is_told_once_and_referred_to() -> None:
     steps = (
         step(1, "reverse", "'abc'", "cba"),
