@@ -5,7 +5,8 @@ r"""What each gate keeps of the same candidates, and what an accepted task costs
 
 Each RUN is a directory of `selfchallenge challenge`: its `candidates.jsonl` was written once, by
 one writer and one model, and serves every gate. The cost of writing is that of the run; the cost of
-a gate is measured here. The table replaces what stands between the marks in the document.
+a gate is measured here. What the file holds of other runs (of another environment, writer or
+model) stays. The table replaces what stands between the marks in the document.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def measured(folder: Path, sandbox: Sandbox) -> dict[str, Any]:
         "writer": candidates[0].writer,
         "model": facts["settings"]["model"],
         "isolation": sandbox.isolation,
+        "written_on": facts["started"][:10],
         "candidates": len(candidates),
         "with_a_task": len(written),
         "tokens": tokens,
@@ -111,18 +113,30 @@ def measured(folder: Path, sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
+def merged(before: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Earlier measurements in their places, those of the same kind replaced, new ones last."""
+    measurements = {kind(one): one for one in before}
+    measurements.update((kind(one), one) for one in found)
+    return list(measurements.values())
+
+
+def kind(one: dict[str, Any]) -> tuple[str, str, str]:
+    """What a row is about."""
+    return one["environment"], one["writer"], one["model"]
+
+
 # -- telling ---------------------------------------------------------------------------------------
 
 
 def table(found: list[dict[str, Any]]) -> str:
     """One row for each gate of each run, as Markdown."""
     heads = (
-        "environment, writer, model | gate | accepted of attempts | 95 % | distinct solutions",
+        "environment, writer, model, day | gate | accepted of attempts | 95 % | distinct solutions",
         "tokens each | seconds each | mean calls: written, kept",
     )
     rows = [f"| {' | '.join(heads)} |", f"|{' --- |' * 8}"]
     for one in found:
-        name = f"{one['environment']}, {one['writer']}, {one['model']}"
+        name = f"{', '.join(kind(one))}, {one['written_on']}"
         for gate, says in one["gates"].items():
             low, high = (100 * share for share in says["ci95"])
             before, after = one["written"]["mean_calls"], says["mean_calls"]
@@ -149,13 +163,15 @@ def main() -> None:
     asked = parser.parse_args()
     with Sandbox() as sandbox:
         found = [measured(run, sandbox) for run in asked.runs]
-    print(table(found))
     if asked.out:
+        before = json.loads(asked.out.read_text()) if asked.out.exists() else []
+        found = merged(before, found)
         asked.out.write_text(f"{json.dumps(found, indent=1)}\n")
     if asked.table:
         head, _, rest = asked.table.read_text().partition(BEGIN)
         tail = rest.partition(END)[2]
         asked.table.write_text(f"{head}{BEGIN}\n\n{table(found)}\n\n{END}{tail}")
+    print(table(found))
 
 
 if __name__ == "__main__":
