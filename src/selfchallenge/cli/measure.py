@@ -58,7 +58,8 @@ Style = Annotated[str, typer.Option("--prompt", help="Of m3tooleval: benchmark, 
 Split = Annotated[str, typer.Option(help="Of tau-bench: test; of retail also dev and train.")]
 Subset = Annotated[str, typer.Option(help="Of airline: all, or the paper's 30.")]
 Policy = Annotated[
-    bool, typer.Option("--policy/--no-policy", help="Of tau-bench: whether agents see the policy.")
+    bool,
+    typer.Option("--policy/--no-policy", help="Of tau-bench, tau2: whether agents see the policy."),
 ]
 Tokens = Annotated[int, typer.Option(min=1, help="Of a benchmark: tokens of a reply at most.")]
 First = Annotated[int, typer.Option(min=0, help="Of a benchmark: so many tasks only; 0: all.")]

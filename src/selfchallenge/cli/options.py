@@ -90,7 +90,7 @@ Unsafe = Annotated[
 
 
 class Level(StrEnum):
-    """Isolation levels that can be asked for; the weaker ones need --allow-unsafe."""
+    """Isolation levels that can be asked for; --allow-unsafe accepts the weaker ones."""
 
     A = "A"
     B = "B"

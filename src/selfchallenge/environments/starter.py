@@ -1,8 +1,8 @@
 """A small shop: your own environment to start from.
 
 `selfchallenge env new NAME` copies this file. An environment is a class: what an instance holds is
-the state, and the methods marked with @tool are what agents can do. The three things to change are
-the state, the tools and the docstring of the class.
+the state, and the methods marked with @tool are what agents can do. What there is to change: the
+state, the tools, the docstring of the class, the seeds and the worked example.
 
 Tasks that you write by hand into starter.tasks.jsonl beside this file, one a line, measure a model
 before and after it has learnt; nothing is ever trained on them. Their "environment" is "Starter".
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from selfchallenge import Environment, ToolError, tool
+from selfchallenge.environments.base import Demonstration
 
 ORDERS: dict[str, dict[str, Any]] = {
     "#1": {"customer": "ada", "item": "lamp", "price": 30.0, "status": "pending"},
@@ -34,6 +35,27 @@ class Starter(Environment):
     def seeds(cls) -> list[str]:
         """What tasks can be about; tasks for training and for testing never share one."""
         return sorted({order["customer"] for order in ORDERS.values()})
+
+    @classmethod
+    def describe_seed(cls, seed: str) -> str:
+        """What the writer of a task is shown: names and ids as they are, that it can ask about."""
+        orders = {key: order["item"] for key, order in ORDERS.items() if order["customer"] == seed}
+        return f"customer {seed!r} with the orders {orders}"
+
+    @classmethod
+    def demonstration(cls, seed: str | None) -> Demonstration:
+        """A worked example before every task: without one a small model answers from its head.
+
+        It is of no task that measures anything.
+        """
+        del seed
+        return Demonstration(
+            instruction="I am cleo. What does the first thing that I ordered cost?",
+            thought="I list her orders and look the first one up.",
+            code="orders = list_orders('cleo')\nprint(get_order(orders[0])['price'])",
+            output="80.0",
+            answer="80.0",
+        )
 
     @tool
     def list_orders(self, customer: str) -> list[str]:

@@ -42,7 +42,7 @@ class StepSettings:
         keep: steps (of an online algorithm, rounds of attempts) between two policies that are kept
             in folders `model.steps/N`, to be measured by themselves; 0 keeps none. Only by our own
             engine.
-        seed: of the adapters' initial values and the order of samples.
+        seed: of the adapters' initial values and the order of samples; that of the run is added.
     """
 
     learning_rate: float = 3e-4
