@@ -8,6 +8,7 @@ from here and never tokenises the text again.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -165,3 +166,8 @@ class Episode(Record):
     def key(self) -> str:
         """Unique name of the attempt within a run."""
         return f"{self.phase}/{self.task}/{self.attempt}"
+
+
+def latest(episodes: Iterable[Episode]) -> list[Episode]:
+    """Of each attempt its last record: one that the sandbox ended may have been made again."""
+    return list({episode.key: episode for episode in episodes}.values())

@@ -99,6 +99,14 @@ class StageError(SelfChallengeError):
     """A stage of the loop ended without what the next one needs (no tasks, no successes, NaN)."""
 
 
+class SpoiltError(StageError):
+    """The sandbox ended all attempts: nothing is known of the model, and they are owed still."""
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        advice = "selfchallenge doctor shows what is wrong with the sandbox; then the same command"
+        super().__init__(what, where=where, fix=fix or f"{advice} makes them again")
+
+
 @contextmanager
 def boundary(
     kind: type[SelfChallengeError], what: str, *, where: str = "", fix: str = ""

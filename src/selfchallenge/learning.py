@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from selfchallenge.challenger.candidate import Candidate
 from selfchallenge.environments.base import Environment
-from selfchallenge.episode import ENGINE, HINTED, Episode
-from selfchallenge.errors import StageError, UsageError
+from selfchallenge.episode import ENGINE, HINTED, Episode, StopReason
+from selfchallenge.errors import SpoiltError, StageError, UsageError
 from selfchallenge.executor.agent import Assignment, attempt_seed
 from selfchallenge.executor.batch import rollout
 from selfchallenge.executor.judge import JUDGED, judged
@@ -276,8 +276,11 @@ class Learning:
         return Assignment(task, verdict, attempt, seed, hinted=hinted)
 
     def _stage(self, name: str, assignments: Sequence[Assignment]) -> None:
-        """Make the attempts that are owed."""
-        episodes = {e.key: e for e in self._episodes()}
+        """Make the attempts that are owed: until there is a model, also those the sandbox ended."""
+        trained = (self.run.path / "model").exists()
+        episodes = {
+            e.key: e for e in self._episodes() if trained or e.stop is not StopReason.SANDBOX
+        }
         done = [episodes[key] for a in assignments if (key := _key(a)) in episodes]
         owed = [a for a in assignments if _key(a) not in episodes]
         if not owed:
@@ -287,8 +290,11 @@ class Learning:
         model = self.roles.attempting([a.task for a in assignments])
         with timed(self.run, "rollout") as tick:
             for episode in self._attempts(model, owed, tick):
+                done.append(episode)
                 count, successes = count + 1, successes + (episode.reward == 1.0)
                 stage.update(count, f"{successes} successes")
+        if all(episode.stop is StopReason.SANDBOX for episode in done):
+            raise SpoiltError(f"all {len(done)} attempts were ended by the sandbox", where=name)
 
     def _attempts(self, model: Model, owed: Iterable[Assignment], tick: Tick) -> Iterable[Episode]:
         """Make attempts, write each down with its reward, and hand it on."""

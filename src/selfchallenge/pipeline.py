@@ -28,8 +28,8 @@ from selfchallenge.challenger.write import StagedWriter
 from selfchallenge.environments.asking import seeds_of
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.episode import Episode
-from selfchallenge.errors import StageError
+from selfchallenge.episode import Episode, StopReason, latest
+from selfchallenge.errors import SpoiltError, StageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.evaluation.tested import held_of
@@ -41,7 +41,7 @@ from selfchallenge.learner.means import Means
 from selfchallenge.learning import Learning, mastered
 from selfchallenge.manifest import RunSettings
 from selfchallenge.models.base import Model
-from selfchallenge.progress import Silent, Watch
+from selfchallenge.progress import Silent, Watch, counted
 from selfchallenge.quality.blind import Blind
 from selfchallenge.report.page import write_report
 from selfchallenge.roles import Roles
@@ -164,7 +164,7 @@ class Loop:
         if not tasks:
             self.watch.say(f"no score: no held-out tasks in {held_out_file(self.environment)}")
             return
-        done = {episode.key for episode in self.run.read("scores.jsonl", Episode)}
+        done = {episode.key for episode in self._scores() if episode.stop is not StopReason.SANDBOX}
         total = len(tasks) * self.settings.trials
         if sum(key.startswith(f"{phase}/") for key in done) >= total:
             return
@@ -209,7 +209,7 @@ class Loop:
         *,
         trials: int,
     ) -> None:
-        before = [e.passed for e in self.run.read("scores.jsonl", Episode) if e.phase == phase]
+        before = [e.passed for e in self._scores() if e.phase == phase and e.key in done]
         stage = self.watch.stage(f"score {phase}", len(pairs) * trials, len(before))
         count, passed = len(before), sum(before)
         with timed(self.run, f"evaluate {phase}") as tick:
@@ -232,6 +232,18 @@ class Loop:
                 tick(episode.completion_tokens)
                 count, passed = count + 1, passed + episode.passed
                 stage.update(count, f"{passed} passed")
+        made = [e for e in self._scores() if e.phase == phase]
+        ended = [e for e in made if e.stop is StopReason.SANDBOX]
+        if ended and len(ended) == len(made):
+            raise SpoiltError(f"all {len(made)} attempts were ended by the sandbox", where=phase)
+        if ended:
+            self.watch.say(
+                f"{counted(len(ended), 'attempt')} ended by the sandbox count as failures; "
+                "the same command makes them again"
+            )
+
+    def _scores(self) -> list[Episode]:
+        return latest(self.run.read("scores.jsonl", Episode))
 
     def _writer(self, candidates: Sequence[Candidate]) -> Writer:
         if self.settings.tasks_from:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,8 +80,10 @@ class Roles:
             StageError: the model is served elsewhere.
         """
         teacher = self._models.pop(self.settings.teacher_model, None)
-        if teacher is not None:  # its memory is needed now
+        if teacher is not None:
             teacher.close()
+            del teacher
+            gc.collect()  # its memory is needed now, and its cache knows it
         if self.settings.model.startswith("scripted:"):
             from selfchallenge.learner.tiny import tiny_model  # noqa: PLC0415 - loads torch
 
@@ -102,7 +105,11 @@ class Roles:
         """The trained executor: the one in memory, or the adapter that an earlier process left."""
         if self._trained or self.settings.model.startswith("scripted:"):
             return self.executor(tasks)
-        self._models.pop(self.settings.model, None)
+        untrained = self._models.pop(self.settings.model, None)
+        if untrained is not None:
+            untrained.close()
+            del untrained
+            gc.collect()
         return self._load(str(self.folder))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from selfchallenge import __version__
 from selfchallenge.environments.base import Environment, environment_name
-from selfchallenge.episode import USER_FAULT, Episode
+from selfchallenge.episode import USER_FAULT, Episode, StopReason
 from selfchallenge.errors import RecordError, UsageError
 from selfchallenge.evaluation.beside import outcomes_of, paired_with, require_shared
 from selfchallenge.evaluation.metrics import Outcomes, score, several
@@ -183,7 +183,11 @@ def _attempted(
         for task, name in found_set.called.items()
         for trial in range(trials)
     }
-    made = {(episode.task, episode.attempt): episode for episode in _kept(folder, phase)}
+    made = {
+        (episode.task, episode.attempt): episode
+        for episode in _kept(folder, phase)
+        if episode.stop is not StopReason.SANDBOX
+    }
     stage = watch.stage(f"score {who.name}", len(wanted), len(made))
     with timed(folder, phase) as tick:
         for episode in evaluate(
@@ -220,6 +224,7 @@ def _figures(floor: Outcomes, episodes: Sequence[Episode], seconds: float) -> di
         "noop_floor": score(floor).pass_at_1,
         "noop_passed": sum(map(any, floor.values())),
         "user_faults": sum(USER_FAULT in episode.meta for episode in episodes),
+        "sandbox_faults": sum(episode.stop is StopReason.SANDBOX for episode in episodes),
         "cost": _cost(episodes, seconds),
     }
 

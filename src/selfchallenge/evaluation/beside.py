@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfchallenge.episode import Episode
+from selfchallenge.episode import Episode, latest
 from selfchallenge.errors import UsageError
 from selfchallenge.evaluation.metrics import Outcomes, compare
 from selfchallenge.runs.store import RunFiles
@@ -85,7 +85,7 @@ def outcomes_of(folder: Path) -> Outcomes:
 
 def _outcomes(files: RunFiles) -> dict[str, Outcomes]:
     found: dict[str, dict[str, list[bool]]] = {phase: defaultdict(list) for phase in PHASES}
-    for episode in files.read("scores.jsonl", Episode):
+    for episode in latest(files.read("scores.jsonl", Episode)):
         if episode.phase in found:
             found[episode.phase][episode.task].append(episode.passed)
     return {phase: dict(tasks) for phase, tasks in found.items()}

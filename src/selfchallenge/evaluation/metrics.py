@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -30,6 +31,8 @@ Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 FEW = 10
 """So many tasks have to pass, and to fail, or to differ, for a bootstrap over them."""
+PARTS = 2520
+"""A difference of rates is told in so many parts of 1: exact for up to ten trials on each side."""
 DRAWS = 10_000
 """Resamples of a bootstrap; the ends of the interval then move by less than a tenth of it."""
 
@@ -73,7 +76,7 @@ class Paired:
     Attributes:
         difference: second score minus first, -1 to 1.
         ci95: its 95 % interval, by a paired bootstrap over tasks.
-        p_value: two-sided p-value of the exact sign test over gained and lost tasks; with one trial
+        p_value: two-sided p-value of the exact sign-flip test over the differences; with one trial
             a task this is the exact McNemar test.
         gained: tasks that pass more often in the second.
         lost: tasks that pass less often in the second.
@@ -142,7 +145,7 @@ def paired(before: Mapping[str, float], after: Mapping[str, float]) -> Paired:
     return Paired(
         difference=fmean(differences) if differences else 0.0,
         ci95=_difference_interval(differences),
-        p_value=sign_test(gained, lost),
+        p_value=sign_flip_test(differences),
         gained=gained,
         lost=lost,
         n=len(tasks),
@@ -218,11 +221,24 @@ def bootstrap(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> 
     return _quantile(means, 0.025), _quantile(means, 0.975)
 
 
-def sign_test(gained: int, lost: int) -> float:
-    """Two-sided exact p-value of `gained` against `lost` under a fair coin; 1 when both are 0."""
-    n = gained + lost
-    tail = sum(math.comb(n, i) for i in range(min(gained, lost) + 1)) / (1 << n)
-    return min(1.0, 2 * tail)
+def sign_flip_test(differences: Sequence[float]) -> float:
+    """Two-sided exact p-value of a mean difference when the sign of each is a fair coin's.
+
+    With one trial a task on both sides that is the sign test. With several, the signs alone would
+    favour the side with more of them: a rate of three trials is more often above 0 than one of one.
+    """
+    steps = [step for difference in differences if (step := round(difference * PARTS))]
+    unit = math.gcd(*steps)
+    ways = {0: 1}
+    for step in steps:
+        flipped: dict[int, int] = defaultdict(int)
+        for total, count in ways.items():
+            flipped[total + step // unit] += count
+            flipped[total - step // unit] += count
+        ways = flipped
+    seen = abs(sum(steps)) // (unit or 1)
+    far = sum(count for total, count in ways.items() if abs(total) >= seen)
+    return far / (1 << len(steps))
 
 
 def _difference_interval(differences: Sequence[float]) -> Interval:
@@ -234,15 +250,26 @@ def _difference_interval(differences: Sequence[float]) -> Interval:
 
 
 def _few_differ(differences: Sequence[float]) -> Interval:
-    """Interval of gains less losses, from Wilson's of each (Newcombe 1998: square and add)."""
+    """Interval of gains less losses, from Wilson's of each (Newcombe 1998: square and add).
+
+    A task that is gained is not lost, so the two are correlated, which counts the more the fewer
+    tasks there are.
+    """
     gained = math.fsum(max(0.0, difference) for difference in differences)
     lost = math.fsum(max(0.0, -difference) for difference in differences)
     n = len(differences)
     (gain_low, gain_high), (loss_low, loss_high) = wilson(gained, n), wilson(lost, n)
     gain, loss = gained / n, lost / n
-    low = gain - loss - math.hypot(gain - gain_low, loss_high - loss)
-    high = gain - loss + math.hypot(gain_high - gain, loss - loss_low)
+    spread = (1 - gain) * (1 - loss)
+    together = math.sqrt(gain * loss / spread) if spread else 0.0
+    low = gain - loss - _added(gain - gain_low, loss_high - loss, together)
+    high = gain - loss + _added(gain_high - gain, loss - loss_low, together)
     return max(-1.0, low), min(1.0, high)
+
+
+def _added(one: float, other: float, together: float) -> float:
+    """Square root of two squares and what they have in common."""
+    return math.sqrt(one * one + other * other + 2 * together * one * other)
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from selfchallenge.episode import HINTED, USER_FAULT, Episode
+from selfchallenge.episode import HINTED, USER_FAULT, Episode, StopReason, latest
 from selfchallenge.evaluation.metrics import compare, score
 from selfchallenge.runs.cost import costs
 from selfchallenge.runs.store import RunFiles
@@ -16,16 +16,17 @@ def summarise(run: RunFiles) -> dict[str, Any]:
     """The summary of a run directory, also of one that stopped on the way.
 
     `before`, `after` and `paired` are None until they have been measured; `pass@1` is the verifier
-    alone, `grounded` the full reward. `episodes` are the executor's own attempts, `hinted` those
+    alone, `grounded` the full reward, `sandbox_faults` how many failures are attempts that the
+    sandbox ended. `episodes` are the executor's own attempts, `hinted` those
     with the example solution in view (None without any). `user` is who told the tasks, what its
     model read and wrote, and how many failed attempts it is to blame for (None without one).
     """
     manifest = run.read_json("run.json")
     candidates = run.read("candidates.jsonl")
     verdicts = [line["verdict"] for line in run.read("verdicts.jsonl")]
-    episodes = run.read("episodes.jsonl", Episode)
+    episodes = latest(run.read("episodes.jsonl", Episode))
     hinted = any(episode.meta.get(HINTED) for episode in episodes)
-    scores = run.read("scores.jsonl", Episode)
+    scores = latest(run.read("scores.jsonl", Episode))
     stages = costs(run)
     accepted = len(run.read("tasks.jsonl"))
     phases = {phase: _outcomes(scores, phase) for phase in ("before", "after", "noop")}
@@ -83,7 +84,12 @@ def _score(scores: list[Episode], phase: str) -> dict[str, Any] | None:
     if not outcomes:
         return None
     grounded = score(_outcomes(scores, phase, grounded=True))
-    return {**score(outcomes).to_json(), "grounded": grounded.to_json()}
+    faults = sum(e.phase == phase and e.stop is StopReason.SANDBOX for e in scores)
+    return {
+        **score(outcomes).to_json(),
+        "grounded": grounded.to_json(),
+        "sandbox_faults": faults,
+    }
 
 
 def _paired(

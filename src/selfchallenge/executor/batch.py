@@ -5,20 +5,22 @@ empty; and a model that can (`models.base.Conversing`) goes on with an attempt a
 was run and there is room for a few. Where the model computes on this machine's processors it pauses
 meanwhile: the sandbox would only take them from it, and so no clock decides which attempts share a
 step, and the same seeds give the same episodes. Where somebody else speaks in between, all wait for
-each other. Episodes are handed out as they end, not in order. How fast that is, and what share of
-the time the model works, is measured by `benchmarks/rollout.py`.
+each other. Episodes are handed out as they end, not in order; what the sandbox ended is attempted
+once more before it counts. How fast that is, and what share of the time the model works, is
+measured by `benchmarks/rollout.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from selfchallenge.environments.base import Environment
-from selfchallenge.episode import Episode
+from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import ModelError
 from selfchallenge.executor.actions import STOP_AFTER_BLOCK
 from selfchallenge.executor.agent import AgentSettings, Assignment, Attempt
@@ -71,6 +73,8 @@ def rollout(
 ) -> Iterator[Episode]:
     """Attempt every assignment and yield its episode as soon as it has ended.
 
+    Attempts that the sandbox ended are made again behind all others, once.
+
     Args:
         model: the executor.
         assignments: what is to be attempted; read lazily, as attempts end.
@@ -90,6 +94,26 @@ def rollout(
     def begin(assignment: Assignment) -> Attempt:
         return ways.begin(assignment, environment, sandbox, settings, phase, model.name)
 
+    again: list[Assignment] = []
+    with closing(_played(model, assignments, begin, batch, ways, sampling)) as played:
+        for assignment, episode in played:
+            if episode.stop is StopReason.SANDBOX:
+                again.append(assignment)
+            else:
+                yield episode
+    with closing(_played(model, again, begin, batch, ways, sampling)) as played:
+        yield from (episode for _, episode in played)
+
+
+def _played(
+    model: Model,
+    assignments: Iterable[Assignment],
+    begin: Callable[[Assignment], Attempt],
+    batch: int,
+    ways: Ways,
+    sampling: Sampling,
+) -> Generator[tuple[Assignment, Episode]]:
+    """Attempt every assignment once."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         # Others speak for all attempts at once, as a model of theirs is used best.
         waves = ways.between is not None or not isinstance(model, Conversing)
@@ -128,7 +152,7 @@ class _Table:
     ready: list[Attempt] = field(default_factory=list)
     asked: dict[int, Attempt] = field(default_factory=dict)
     acting: dict[Future[Episode | None], Attempt] = field(default_factory=dict)
-    episodes: list[Episode] = field(default_factory=list)
+    episodes: list[tuple[Assignment, Episode]] = field(default_factory=list)
     taken: int = 0
 
     def take(self, waits: bool) -> list[Prompt]:
@@ -155,7 +179,7 @@ class _Table:
         for number, reply in replies:
             self._submit(self.asked.pop(number), reply)
 
-    def ended(self) -> list[Episode]:
+    def ended(self) -> list[tuple[Assignment, Episode]]:
         """The episodes that have ended since this was asked."""
         self._settle()
         found, self.episodes = self.episodes, []
@@ -183,7 +207,7 @@ class _Table:
             if episode is None:
                 self.ready.append(attempt)
             else:
-                self.episodes.append(episode)
+                self.episodes.append((attempt.assignment, episode))
 
 
 def _act(attempt: Attempt, reply: Completion | None) -> Episode | None:

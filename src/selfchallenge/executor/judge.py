@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from selfchallenge.episode import FIRST_REPLY, Episode
+from selfchallenge.errors import ModelError
 from selfchallenge.executor.agent import render
 from selfchallenge.models.base import Completion, Message, Model, Prompt, Sampling
 from selfchallenge.models.scripted import ScriptedModel
@@ -57,6 +58,8 @@ def judged(
 ) -> Iterator[Episode]:
     """The episodes with the reward that the judge gives them, `batch` at a time.
 
+    Where the source of the episodes fails, those that it gave before are judged first.
+
     Args:
         episodes: attempts at tasks of the proposer.
         instructions: what was asked for, by the id of the task.
@@ -65,15 +68,25 @@ def judged(
         batch: episodes judged together.
 
     Raises:
-        ModelError: the judge cannot be reached.
+        ModelError: the judge cannot be reached, or who makes the episodes cannot.
     """
     queue = iter(episodes)
     sampling = Sampling(settings.temperature, settings.max_tokens)
-    while wave := list(islice(queue, batch)):
+    failure: ModelError | None = None
+    while failure is None:
+        wave: list[Episode] = []
+        try:
+            wave.extend(islice(queue, batch))
+        except ModelError as error:
+            failure = error
+        if not wave:
+            break
         prompts = [_prompt(instructions[one.task], one, settings.most) for one in wave]
         replies = model.generate(prompts, sampling)
         for episode, reply in zip(wave, replies, strict=True):
             yield _rewarded(episode, reply, model.name)
+    if failure is not None:
+        raise failure
 
 
 def verdict_of(reply: str) -> bool | None:

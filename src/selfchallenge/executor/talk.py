@@ -168,8 +168,11 @@ def told_by(user: User, rules: TalkRules = TalkRules(ending=())) -> Ways:
 
 
 def texts_in(source: str) -> tuple[str, ...]:
-    """The texts that a piece of code is about, each once."""
-    nodes = ast.walk(ast.parse(source))
+    """The texts that a piece of code is about, each once; none where it is no code."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # what a writer wrote, unchecked
+        return ()
     found = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     return tuple(dict.fromkeys(text for text in found if len(text) >= SHORTEST))
 

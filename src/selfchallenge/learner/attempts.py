@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from selfchallenge.episode import Episode
-from selfchallenge.errors import StageError
-from selfchallenge.learner.samples import Sample, in_words, what_to_change
+from selfchallenge.errors import SpoiltError, StageError
+from selfchallenge.learner.samples import (
+    SPOILT_BY_SANDBOX,
+    Sample,
+    in_words,
+    what_to_change,
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,8 @@ def joined(piece: Iterable[Any], name: str) -> Tensor:
 def spoilt(iteration: Iteration) -> StageError:
     """What to say of an iteration none of whose attempts can be learnt from."""
     count = iteration.left_out.total()
-    return StageError(
+    kind = SpoiltError if SPOILT_BY_SANDBOX in iteration.left_out else StageError
+    return kind(
         f"none of {count} attempts at {iteration.tried} tasks can be learnt from: "
         f"{in_words(iteration.left_out)}",
         where="train",

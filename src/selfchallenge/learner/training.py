@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -203,7 +204,7 @@ class Training:
         """The policies of earlier rounds, a folder each, as `settings.keep` asks for."""
         return self.directory.with_name(self.directory.name + ".steps")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What decides the result: a training that ran out of memory goes on with less of it."""
         decisive = {k: v for k, v in asdict(self.settings).items() if k not in MEMORY}

@@ -65,7 +65,7 @@ def _scores(summary: Mapping[str, Any]) -> Iterator[Row]:
     if paired := summary.get("paired"):
         low, high = (shape.points(end) for end in paired["ci95"])
         changed = f"{paired['gained']} newly solved, {paired['lost']} lost"
-        test = f"exact sign test {shape.p_value(paired['p_value'])}".replace(" ", "\u00a0")
+        test = f"exact sign-flip test {shape.p_value(paired['p_value'])}".replace(" ", "\u00a0")
         difference = f"{shape.points(paired['difference'])} points"
         yield "difference", difference, f"95 % interval {low} to {high}; {changed}, {test}"
     if (floor := summary.get("noop_floor")) is not None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from selfchallenge.beginning import require_weights
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
-from selfchallenge.errors import StageError, UsageError
+from selfchallenge.errors import SpoiltError, StageError, UsageError
 from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
 from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
 from selfchallenge.evaluation.suite import held_out_tasks
@@ -68,8 +68,8 @@ def run_cells(
 
     Raises:
         UsageError: a cell would train a model that is not here, or its data is not there.
-        SelfChallengeError: anything else than a stage that cannot do its work (`StageError`);
-            what was done is kept.
+        SelfChallengeError: anything else than a stage that cannot do its work (`StageError`), or a
+            sandbox that ends everything (`SpoiltError`); what was done is kept.
     """
     for cell in cells:
         _check_data(cell)
@@ -106,6 +106,8 @@ def _run(cell: Cell, watch: Watch) -> str:
             for stage in cell.stages:
                 if stage not in ("before", "after") or data is None:
                     _go_through(loop, stage)
+        except SpoiltError:  # no result of this cell: it is made again
+            raise
         except StageError as error:
             failed = error.what
         loop.report()

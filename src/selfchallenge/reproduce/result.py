@@ -193,7 +193,12 @@ def _attempts(cell: Cell) -> list[str]:
     """
     folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
     runs = [*map(RunFiles, folders), *rounds_before(cell.settings.aimed_at)]
-    return [episode["task"] for run in runs for episode in run.scan("episodes.jsonl")]
+    made = {
+        (number, e["task"], e["attempt"]): e["task"]
+        for number, run in enumerate(runs)
+        for e in run.scan("episodes.jsonl")
+    }
+    return list(made.values())
 
 
 def _point(seeds: Sequence[Outcomes], k: int) -> dict[str, Any]:

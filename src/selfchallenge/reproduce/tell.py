@@ -153,8 +153,8 @@ def _curves(rows: Sequence[Row]) -> list[str]:
 _EXPLAINED = (
     "Shares in %, with 95 % intervals over test tasks (each with its mean over seeds), and the "
     "scores of the single seeds. An average's interval adds those of its environments in "
-    "quadrature. Differences are paired by task (intervals by bootstrap, p of the sign test). The "
-    "paper gives no intervals."
+    "quadrature. Differences are paired by task (intervals by bootstrap, p of the exact sign-flip "
+    "test). The paper gives no intervals."
 )
 
 

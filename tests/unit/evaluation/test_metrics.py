@@ -1,5 +1,8 @@
 """Known values and general rules of scores, intervals and comparisons."""
 
+import itertools
+import math
+import operator
 import random
 from itertools import combinations
 from math import comb
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfchallenge.evaluation.metrics import (
+    _few_differ,
     bootstrap,
     compare,
     paired,
@@ -16,7 +20,7 @@ from selfchallenge.evaluation.metrics import (
     pass_hat_k,
     proportion_interval,
     score,
-    sign_test,
+    sign_flip_test,
     wilson,
 )
 
@@ -101,9 +105,44 @@ def test_bootstrap_stays_between_the_extremes(values):
     ("gained", "lost", "p"),
     [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (8, 1, 0.0390625), (10, 10, 1.0), (20, 3, 0.000488)],
 )
-def test_known_values_of_the_sign_test(gained, lost, p):
-    assert sign_test(gained, lost) == pytest.approx(p, abs=1e-6)
-    assert sign_test(lost, gained) == sign_test(gained, lost)
+def test_with_one_trial_a_task_it_is_the_sign_test(gained, lost, p):
+    differences = [1.0] * gained + [-1.0] * lost + [0.0] * 7
+    assert sign_flip_test(differences) == pytest.approx(p, abs=1e-6)
+    assert sign_flip_test([-one for one in differences]) == sign_flip_test(differences)
+
+
+@given(st.lists(st.sampled_from([i / 12 for i in range(-12, 13)]), max_size=9))
+def test_the_p_value_is_the_share_of_signs_that_come_out_as_far(differences):
+    sums = [
+        abs(math.fsum(map(operator.mul, differences, signs)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    seen = abs(math.fsum(differences)) - 1e-9
+    assert sign_flip_test(differences) == pytest.approx(
+        sum(one >= seen for one in sums) / len(sums)
+    )
+
+
+def test_more_trials_on_one_side_are_no_evidence():
+    # One trial passed of three is above none of one: nine such tasks against three the other way.
+    differences = [1 / 3] * 9 + [-1.0] * 3
+    assert sum(differences) == pytest.approx(0)
+    assert sign_flip_test(differences) == 1.0
+
+
+@pytest.mark.parametrize(("n", "rate"), [(9, 0.4), (12, 0.35), (12, 0.3), (30, 0.15)])
+def test_the_interval_of_few_differences_holds_what_it_says(n, rate):
+    # Exactly, over all ways that n tasks can be gained, lost or neither, given that few differ.
+    inside = outside = 0.0
+    for gained in range(n + 1):
+        for lost in range(min(n - gained, 9 - gained) + 1):
+            ways = math.comb(n, gained) * math.comb(n - gained, lost)
+            chance = ways * rate ** (gained + lost) * (1 - 2 * rate) ** (n - gained - lost)
+            low, high = _few_differ([1.0] * gained + [-1.0] * lost + [0.0] * (n - gained - lost))
+            inside, outside = (
+                (inside + chance, outside) if low <= 0 <= high else (inside, outside + chance)
+            )
+    assert inside / (inside + outside) > 0.92
 
 
 def test_one_trial_a_task_gives_a_plain_proportion():

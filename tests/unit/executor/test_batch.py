@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextlib import closing
 from threading import Event
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfchallenge.episode import StopReason
 from selfchallenge.errors import ModelError
 from selfchallenge.executor.batch import Ways, rollout
 from selfchallenge.models.base import Completion
@@ -18,14 +20,15 @@ PATIENCE = 20
 
 
 class Stub:
-    """An attempt that ends after `turns` replies."""
+    """An attempt that ends after `turns` replies; the sandbox ends it the first `spoilt` times."""
 
-    def __init__(self, name, turns, work=lambda stub: None):
-        self.name, self.turns, self.work = name, turns, work
-        self.stop, self.begun, self.closed = None, False, False
+    def __init__(self, name, turns, work=lambda stub: None, spoilt=0):
+        self.name, self.whole, self.work, self.spoilt = name, turns, work, spoilt
+        self.assignment = self
+        self.begun, self.closed = 0, False
 
     def begin(self):
-        self.begun = True
+        self.begun, self.turns, self.stop, self.closed = self.begun + 1, self.whole, None, False
         return self
 
     def prompt(self):
@@ -39,7 +42,9 @@ class Stub:
 
     def finish(self):
         self.close()
-        return self.name
+        dead = self.begun <= self.spoilt
+        stop = StopReason.SANDBOX if dead else StopReason.ANSWER
+        return SimpleNamespace(task=self.name, stop=stop)
 
     def close(self):
         self.closed = True
@@ -100,9 +105,21 @@ KINDS = pytest.mark.parametrize("kind", [Stepwise, Here, Elsewhere])
 
 
 def rolled(model, stubs, batch=4, between=None):
-    """The episodes of these attempts, as they are handed out."""
+    """Whose episodes are handed out, as they are."""
     ways = Ways(begin=lambda stub, *_: stub.begin(), between=between)
-    return rollout(model, stubs, None, None, batch=batch, ways=ways)
+    with closing(rollout(model, stubs, None, None, batch=batch, ways=ways)) as episodes:
+        for episode in episodes:
+            yield episode.task
+
+
+@KINDS
+def test_what_the_sandbox_ended_is_made_once_more_behind_all_others(kind):
+    stubs = [Stub(n, 2, spoilt={1: 1, 4: 9}.get(n, 0)) for n in range(6)]
+    found = list(rolled(kind(), stubs, batch=2))
+    assert sorted(found[:4]) == [0, 2, 3, 5]
+    assert sorted(found[4:]) == [1, 4]
+    assert [stub.begun for stub in stubs] == [1, 2, 1, 1, 2, 1]
+    assert all(stub.closed for stub in stubs)
 
 
 @KINDS
@@ -207,7 +224,7 @@ def test_a_model_that_fails_loses_no_attempt_that_has_ended(kind):
     assert sorted(next(made) for _ in range(ended)) == list(range(ended))
     with pytest.raises(ModelError, match="server is gone"):
         next(made)
-    assert [stub.closed for stub in stubs] == [stub.begun for stub in stubs]
+    assert [stub.closed for stub in stubs] == [stub.begun > 0 for stub in stubs]
     assert sum(stub.begun for stub in stubs) in ({12} if kind is Stepwise else {5, 6})
 
 
@@ -217,5 +234,5 @@ def test_attempts_are_closed_when_nobody_asks_for_more(kind):
     made = rolled(kind(), stubs)
     assert next(made) == 0
     made.close()
-    assert [stub.closed for stub in stubs] == [stub.begun for stub in stubs]
+    assert [stub.closed for stub in stubs] == [stub.begun > 0 for stub in stubs]
     assert sum(stub.begun for stub in stubs) in {4, 5}

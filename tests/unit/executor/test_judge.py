@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfchallenge.episode import FIRST_REPLY, Episode, StopReason, Turn
+from selfchallenge.errors import ModelError
 from selfchallenge.executor.judge import (
     FAULT,
     JUDGED,
@@ -129,3 +130,14 @@ def test_the_double_is_content_with_any_answer():
     both = [episode(0), episode(1, turns=silent)]
     found = judged(both, {"t": "Lend it."}, scripted_judge(), JudgeSettings())
     assert [one.reward for one in found] == [1.0, 0.0]
+
+
+def test_what_was_attempted_before_the_executor_failed_is_judged():
+    def attempts():
+        yield from (episode(0), episode(1), episode(2))
+        raise ModelError("the teacher is gone")
+
+    found = judged(attempts(), {"t": "Lend b03."}, scripted_judge(), JudgeSettings(), batch=2)
+    assert [next(found).attempt for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ModelError, match="the teacher is gone"):
+        next(found)

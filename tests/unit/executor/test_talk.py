@@ -223,3 +223,4 @@ def test_a_solution_is_not_shown_where_a_user_tells_the_task(sandbox):
 
 def test_the_texts_that_code_is_about():
     assert texts_in("f('abcd', x='abcd')\ng('no', 12345, [\"#W12\"])") == ("abcd", "#W12")
+    assert texts_in("no code 'abcd' (") == texts_in("f('ab\0cd')") == ()

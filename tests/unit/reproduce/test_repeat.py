@@ -9,7 +9,13 @@ from statistics import fmean
 
 import pytest
 
-from selfchallenge.errors import MissingExtraError, ModelError, StageError, UsageError
+from selfchallenge.errors import (
+    MissingExtraError,
+    ModelError,
+    SpoiltError,
+    StageError,
+    UsageError,
+)
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
@@ -295,7 +301,7 @@ def test_attempts_of_earlier_rounds_count_as_learnt_from(tmp_path):
         cell.folder.mkdir(parents=True)
         settings = {"aimed_at": cell.settings.aimed_at}
         (cell.folder / "run.json").write_text(json.dumps({"format": 1, "settings": settings}))
-        lines = [json.dumps({"task": f"{made}/{n // 2}"}) for n in range(made)]
+        lines = [json.dumps({"task": f"{made}/{n // 2}", "attempt": n % 2}) for n in range(made)]
         (cell.folder / "episodes.jsonl").write_text("".join(f"{line}\n" for line in lines))
     assert (len(_attempts(first)), len(_attempts(second))) == (3, 5)
     assert _learnt_from([first, second]) == {"tasks": 2.5, "attempts": 4.0}
@@ -417,3 +423,19 @@ def test_difficulty_is_the_lines_of_a_solution():
         solution="a = 1\n\n# a note\nanswer = a\n", failures=("1", "2", "3"),
     )  # fmt: skip
     assert length(task) == 2
+
+
+def test_a_cell_that_a_dead_sandbox_ended_is_made_again(tmp_path, monkeypatch):
+    original = running._go_through
+
+    def dead(loop, stage):
+        raise SpoiltError("all 12 attempts were ended by the sandbox")
+
+    monkeypatch.setattr(running, "_go_through", dead)
+    with pytest.raises(SpoiltError, match="ended by the sandbox"):
+        repeat("table2", "tiny", Asked(tmp_path), Silent())
+    assert not list(tmp_path.rglob("cell.json"))
+    monkeypatch.setattr(running, "_go_through", original)
+    assert (
+        by_arm(repeat("table2", "tiny", Asked(tmp_path), Silent()))["verifier"]["state"] == "done"
+    )
