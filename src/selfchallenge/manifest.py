@@ -249,11 +249,11 @@ def agree(
             where=str(run.path),
             fix="go on where the level holds (selfchallenge doctor), or begin a new run",
         )
-    differences = list(_differences(completed(found["settings"]), _plain(asked)))
-    for name, begun, now in differences:
+    changed = list(differences(completed(found["settings"]), _plain(asked)))
+    for name, begun, now in changed:
         if not _of_memory(name):
             raise _other(run, f"{name} = {begun!r}, not {now!r}")
-    if differences:
+    if changed:
         run.write_json("run.json", found | {"settings": _plain(asked)})
 
 
@@ -269,8 +269,8 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
     """
     settings.check()
     found, asked = run.read_json("run.json"), _plain(dataclasses.asdict(settings))
-    differences = list(_differences(completed(found["settings"]), asked))
-    changed = [name for name, _, _ in differences]
+    changes = list(differences(completed(found["settings"]), asked))
+    changed = [name for name, _, _ in changes]
     own = settings.learner
     late = (*BAND, "batch")
     other = next((n for n in changed if not n.startswith(f"{own}.") and n not in late), "")
@@ -291,7 +291,7 @@ def amend(run: RunDirectory, settings: RunSettings) -> None:
             f"attempts); before an offline training {own}.* and {' and '.join(BAND)} can change, "
             f"before any batch, {' and '.join(f'{own}.{name}' for name in MEMORY)}",
         )
-    before = {name: old for name, old, _ in differences if not _of_memory(name)}
+    before = {name: old for name, old, _ in changes if not _of_memory(name)}
     before |= found.get(AMENDED, {})
     run.write_json("run.json", found | {"settings": asked, AMENDED: before})
 
@@ -358,7 +358,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _differences(
+def differences(
     begun: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
     """Single settings that differ, by their dotted names, with both values."""

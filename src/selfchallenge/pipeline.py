@@ -29,7 +29,7 @@ from selfchallenge.environments.asking import seeds_of
 from selfchallenge.environments.base import Environment
 from selfchallenge.environments.loading import load_environment
 from selfchallenge.episode import Episode, StopReason, latest
-from selfchallenge.errors import SpoiltError, StageError
+from selfchallenge.errors import SpoiltError, StageError, UsageError
 from selfchallenge.evaluation.suite import evaluate, held_out_file, held_out_tasks, references
 from selfchallenge.evaluation.summary import summarise
 from selfchallenge.evaluation.tested import held_of
@@ -63,8 +63,8 @@ def run_loop(
     """Run every stage that `out` still owes and return its summary.
 
     Raises:
-        UsageError: `out` belongs to a run with other settings, several processes were launched, or
-            the model cannot be trained here.
+        UsageError: `out` belongs to a run with other settings or holds rounds, several processes
+            were launched, or the model cannot be trained here.
         StageError: a stage ended without what the next one needs.
     """
     processes.require_one("a whole run")
@@ -93,6 +93,9 @@ def open_loop(
     means = means or Means()
     means.check(settings.algorithm, getattr(settings, settings.learner))
     world, watch = load_environment(environment, data), watch or Silent()
+    if (out / "round-1" / "run.json").exists():
+        fix = "give its --rounds again, or another --out"
+        raise UsageError("this is a directory of rounds", where=str(out), fix=fix)
     look_up_models(settings, out)
     look_up_sources(settings, out)
     held = RunDirectory if processes.is_main() else Onlooker
@@ -238,8 +241,8 @@ class Loop:
             raise SpoiltError(f"all {len(made)} attempts were ended by the sandbox", where=phase)
         if ended:
             self.watch.say(
-                f"{counted(len(ended), 'attempt')} ended by the sandbox count as failures; "
-                "the same command makes them again"
+                f"{counted(len(ended), 'attempt')} ended by the sandbox count as failures "
+                "until this stage is run again"
             )
 
     def _scores(self) -> list[Episode]:

@@ -168,3 +168,12 @@ def test_the_folder_of_a_single_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UsageError, match="single run"):
         run_rounds("library", tmp_path, settings(), 2)
+
+
+def test_the_folder_of_rounds_is_refused_by_a_single_run(tmp_path):
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1/run.json").write_text("{}")
+    with pytest.raises(UsageError, match="directory of rounds") as error:
+        run_loop("library", tmp_path, settings())
+    assert "--rounds" in error.value.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["round-1"]

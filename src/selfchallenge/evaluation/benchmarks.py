@@ -15,7 +15,7 @@ from typing import Any
 from selfchallenge import __version__
 from selfchallenge.environments.base import Environment, environment_name
 from selfchallenge.episode import USER_FAULT, Episode, StopReason
-from selfchallenge.errors import RecordError, UsageError
+from selfchallenge.errors import RecordError, SpoiltError, UsageError
 from selfchallenge.evaluation.beside import outcomes_of, paired_with, require_shared
 from selfchallenge.evaluation.metrics import Outcomes, score, several
 from selfchallenge.evaluation.sets import NAMES, Limits, TestSet
@@ -208,7 +208,10 @@ def _attempted(
             made[episode.task, episode.attempt] = _slim(episode)
             tick(episode.completion_tokens)
             stage.update(len(made))
-    return [made[place] for place in wanted]
+    found = [made[place] for place in wanted]
+    if found and all(episode.stop is StopReason.SANDBOX for episode in found):
+        raise SpoiltError(f"all {len(found)} attempts were ended by the sandbox", where=phase)
+    return found
 
 
 def _kept(folder: RunDirectory, phase: str) -> Iterator[Episode]:

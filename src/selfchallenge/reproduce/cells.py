@@ -1,8 +1,9 @@
 """Runs cells: what is finished is not repeated, and a cell that was stopped goes on where it was.
 
-A stage that cannot do its work (no task accepted, no success to learn from, a training that
+A stage that cannot make what is tested (no task accepted, no success to learn from, a training that
 diverged) is a result like any other: it is written down, the cells that build on it are left out,
-and the others go on.
+and the others go on. A test that cannot be made says nothing of the arm: it ends the command, and
+the next one makes it again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from selfchallenge.evaluation.benchmarks import Measuring, measure, own_set
 from selfchallenge.evaluation.sets import SetOptions, TestSet, benchmark_set
 from selfchallenge.evaluation.suite import held_out_tasks
 from selfchallenge.executor.user import ModelUser, played_by
-from selfchallenge.manifest import ONLINE, completed, decisive
+from selfchallenge.manifest import ONLINE, completed, decisive, differences, rounds_before
 from selfchallenge.models.base import Model
 from selfchallenge.models.loading import load_model
 from selfchallenge.pipeline import Loop, open_loop
@@ -33,7 +34,15 @@ from selfchallenge.runs.store import RunFiles, replace_file
 from selfchallenge.sandbox.host import Sandbox
 
 NOTE = "cell.json"
-"""Is in the run directory of a cell that has ended: its settings, stages, and why it failed."""
+"""Is in the run directory of a cell that has ended.
+
+It holds what was `asked`, why it `failed` (empty: it did not) and what to do about it (`fix`), the
+run directory whose failure it was `left_out` for (empty: it was not), and what its training learnt
+from (`learnt_from`: `tasks`, `attempts`; null without one).
+"""
+
+TESTS = ("before", "after")
+"""Stages that test a model; the others make it."""
 
 State = Literal["owed", "begun", "done", "failed"]
 
@@ -47,12 +56,15 @@ def state_of(cell: Cell) -> tuple[State, str]:
     found = RunFiles(cell.folder).read_json(NOTE)
     if found is None:
         return ("begun" if (cell.folder / "run.json").exists() else "owed"), ""
-    if _decisive(found["asked"]) != _decisive(_asked(cell)):
+    if changed := next(differences(_decisive(found["asked"]), _decisive(_asked(cell))), None):
+        name, before, now = changed[0].removeprefix("settings."), *changed[1:]
         raise UsageError(
-            "this cell was run with other settings",
+            f"this cell was run with {name} = {before!r}, not {now!r}",
             where=str(cell.folder / NOTE),
             fix="use the same settings to go on, or another --out",
         )
+    if found["left_out"] and not _failed(found["left_out"]):
+        return "owed", ""
     return ("failed" if found["failed"] else "done"), found["failed"]
 
 
@@ -69,7 +81,8 @@ def run_cells(
     Raises:
         UsageError: a cell would train a model that is not here, or its data is not there.
         SelfChallengeError: anything else than a stage that cannot do its work (`StageError`), or a
-            sandbox that ends everything (`SpoiltError`); what was done is kept.
+            sandbox that ends everything (`SpoiltError`), or a test that cannot be made; what was
+            done is kept.
     """
     for cell in cells:
         _check_data(cell)
@@ -80,45 +93,86 @@ def run_cells(
         if ended and not ended.get("left_out"):
             continue
         watch.say(f"cell {number} of {len(cells)}: {cell.name}")
-        missing = _without(cell)
-        failed = missing or _run(cell, watch)
-        if failed:
-            watch.say(f"failed: {failed}")
-        # What it builds on may be there the next time.
-        note = {"asked": _asked(cell), "failed": failed, "left_out": bool(missing)}
+        missing = _missing(cell)
+        failure = _builds_on(missing) if missing else _run(cell, watch)
+        if failure:
+            watch.say(f"failed: {failure}")
+        trained = failure is None and "train" in cell.stages
+        note = {
+            "asked": _asked(cell),
+            "failed": failure.what if failure else "",
+            "fix": failure.fix if failure else "",
+            "left_out": missing,
+            "learnt_from": _learnt_from(cell) if trained else None,
+        }
         cell.folder.mkdir(parents=True, exist_ok=True)
         replace_file(cell.folder / NOTE, f"{json.dumps(note, indent=1)}\n".encode())
         after_each()
 
 
-def _without(cell: Cell) -> str:
-    """Why what the cell builds on is not there; empty when it is."""
-    notes = {folder: RunFiles(folder).read_json(NOTE) for folder in cell.needs}
-    broken = [folder for folder, note in notes.items() if note is None or note["failed"]]
-    return f"it builds on {broken[0].parent.name}, which failed" if broken else ""
+def _missing(cell: Cell) -> str:
+    """The run directory whose failure takes from the cell what it builds on; empty for none."""
+    for folder in cell.needs:
+        note = RunFiles(folder).read_json(NOTE)
+        if note["failed"]:
+            return note["left_out"] or str(folder)
+    return ""
 
 
-def _run(cell: Cell, watch: Watch) -> str:
+def _failed(folder: str) -> bool:
+    note = RunFiles(Path(folder)).read_json(NOTE)
+    return note is not None and bool(note["failed"])
+
+
+def _builds_on(folder: str) -> StageError:
+    again = f"delete {Path(folder) / NOTE}, then the same command"
+    return StageError(f"it builds on {Path(folder).parent.name}, which failed", fix=again)
+
+
+def _run(cell: Cell, watch: Watch) -> StageError | None:
     """Go through the stages of a cell; why it ended early, if it did."""
-    data, failed = cell.data, ""
+    data, failure = cell.data, None
     with open_loop(cell.environment, cell.folder, cell.settings, data=data, watch=watch) as loop:
-        try:
-            for stage in cell.stages:
-                if stage not in ("before", "after") or data is None:
-                    _go_through(loop, stage)
-        except SpoiltError:  # no result of this cell: it is made again
-            raise
-        except StageError as error:
-            failed = error.what
+        for stage in cell.stages:
+            if stage in TESTS and data is not None:
+                continue
+            try:
+                _go_through(loop, stage)
+            except StageError as error:
+                if stage in TESTS or isinstance(error, SpoiltError):
+                    raise
+                failure = error
+                break
         loop.report()
-    if not failed and data is not None and {"before", "after"} & {*cell.stages}:
+    if failure is None and data is not None and {*TESTS} & {*cell.stages}:
         trained = "after" in cell.stages
         spec = str(cell.folder / "model") if trained else cell.settings.model
         _measure(cell, spec, cell.folder / "benchmark", watch)
-    if not failed and "after" in cell.stages:
+    if failure is None and "after" in cell.stages:
         for rounds, kept in kept_policies(cell).items():
             _measure(cell, str(kept), point_of(cell, rounds), watch)
-    return failed
+    return failure
+
+
+def tasks_attempted(cell: Cell) -> list[str]:
+    """The tasks of all attempts that a cell learnt from, in earlier rounds too.
+
+    A cell of a later round is `aimed_at` the one before.
+    """
+    folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
+    runs = [*map(RunFiles, folders), *rounds_before(cell.settings.aimed_at)]
+    made = {
+        (number, e["task"], e["attempt"]): e["task"]
+        for number, run in enumerate(runs)
+        for e in run.scan("episodes.jsonl")
+    }
+    return list(made.values())
+
+
+def _learnt_from(cell: Cell) -> dict[str, int]:
+    """How many tasks and attempts; fewer than asked for where tasks lacked."""
+    made = tasks_attempted(cell)
+    return {"tasks": len({*made}), "attempts": len(made)}
 
 
 def kept_policies(cell: Cell) -> dict[int, Path]:

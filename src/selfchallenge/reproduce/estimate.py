@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from selfchallenge.manifest import ONLINE, RunSettings
 from selfchallenge.reproduce.experiment import Basis, Device, Scale
-from selfchallenge.reproduce.plan import Cell
+from selfchallenge.reproduce.plan import BENCHMARK_TASKS, Cell
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ def work_of(cell: Cell, cells: Sequence[Cell], scale: Scale) -> list[Work]:
         scale: with what the estimate rests on.
     """
     known = {str(one.folder): one.settings for one in cells}
-    count = _Count(cell.settings, known, cell.environment, scale)
+    tests = scale.basis.tests.get(cell.environment, 0)
+    if cell.data is not None:
+        tests = BENCHMARK_TASKS[cell.environment]
+    count = _Count(cell.settings, known, tests, scale)
     return [part for stage in cell.stages for part in getattr(count, stage)()]
 
 
@@ -110,7 +113,7 @@ _BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])")
 class _Count:
     settings: RunSettings
     known: Mapping[str, RunSettings]
-    environment: str
+    tests: int
     scale: Scale
 
     def challenge(self) -> list[Work]:
@@ -148,8 +151,7 @@ class _Count:
         return [Work(self._size(s.model), read=reference, trained=seen)]
 
     def before(self) -> list[Work]:
-        tests = self.scale.basis.tests.get(self.environment, 0)
-        return self._sampled(tests * self.settings.trials, self.settings.model)
+        return self._sampled(self.tests * self.settings.trials, self.settings.model)
 
     def after(self) -> list[Work]:
         s = self.settings
@@ -160,7 +162,8 @@ class _Count:
 
     def _samples(self, source: RunSettings) -> float:
         """Sequences that the training takes from the attempts of a run."""
-        s, solved = self.settings, self.scale.basis.solved
+        s, basis = self.settings, self.scale.basis
+        solved = basis.judge_accepts if source.judged else basis.solved
         made = self._made(source)
         if s.algorithm == "distill":
             return made * (solved if s.rft.only_success else 1)

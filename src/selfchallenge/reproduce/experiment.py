@@ -108,6 +108,7 @@ class Basis(Record):
         attempt_read, attempt_written: tokens of one attempt.
         judged_read, judged_written: tokens of judging one attempt.
         solved: share of the attempts that earn the reward.
+        judge_accepts: share of the attempts that a judge takes for successes.
         tests: test tasks by environment.
         devices: what the work would be done on.
     """
@@ -124,6 +125,7 @@ class Basis(Record):
     judged_read: int
     judged_written: int
     solved: float
+    judge_accepts: float
     tests: dict[str, int]
     devices: tuple[Device, ...]
 

@@ -25,6 +25,9 @@ BENCHMARKS = {
 }
 """What the paper tests each environment on."""
 
+BENCHMARK_TASKS = {"calculation": 48, "web": 34, "retail": 115, "airline": 30}
+"""How many tasks of it; in airline the paper's subset."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -130,6 +133,7 @@ def _leave_to_the_arms(experiment: Experiment, scale_name: str, changes: Mapping
     instead = {
         "seed": "use --seeds N: every arm is run with the seeds 0 to N - 1",
         "model": "use --set names.student=MODEL",
+        "algorithm": "selfchallenge run ENV --algorithm NAME; calculation and figure3 compare all",
     }
     for name in sorted(asked & instead.keys()):
         what = f"the {name} is the experiment's"
@@ -238,6 +242,9 @@ def check_asked(experiment: Experiment, asked: Asked) -> None:
     if unknown := [name for name in asked.arms if name not in known]:
         fix = f"use one of {', '.join(map(repr, known))}"
         raise UsageError(f"there is no arm {unknown[0]!r}", where="--arm", fix=fix)
+    if lacking := [arm.name for arm in left_out(experiment, asked) if arm.name in asked.arms]:
+        fix = "name them with --oracle-tasks FILE"
+        raise UsageError(f"{lacking[0]!r} needs hand-written tasks", where="--arm", fix=fix)
     if asked.user_model and asked.data is None:
         fix = "give --data DIR, or leave --user-model out: held-out tasks are put directly"
         raise UsageError("there is no benchmark's user to play", where="--user-model", fix=fix)

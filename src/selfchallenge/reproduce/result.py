@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from selfchallenge.evaluation.beside import outcomes_of
+from selfchallenge.errors import UsageError
+from selfchallenge.evaluation.beside import Result, outcomes_of, read_results
 from selfchallenge.evaluation.metrics import (
     Interval,
     Outcomes,
@@ -25,8 +26,7 @@ from selfchallenge.evaluation.metrics import (
     proportion_interval,
     wilson,
 )
-from selfchallenge.manifest import rounds_before
-from selfchallenge.reproduce.cells import kept_policies, point_of, state_of
+from selfchallenge.reproduce.cells import NOTE, TESTS, kept_policies, point_of, state_of
 from selfchallenge.reproduce.experiment import Arm, Experiment, Scale
 from selfchallenge.reproduce.plan import Asked, Cell, environments_of, left_out
 from selfchallenge.runs.store import RunFiles
@@ -46,9 +46,13 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
 
     Each has `arm`, `environment`, `state`, `measures` (`value`, `ci95`, `n`, `seeds`; shares
     between 0 and 1), `paper` (values alike), `rates` (Pass@1 of each test task, mean over seeds),
-    `learnt_from` (`tasks` and `attempts`, mean over seeds; None where nothing was trained), and
+    `learnt_from` (`tasks` and `attempts`, mean over seeds; None where nothing was trained),
+    `sandbox_faults` (attempts at test tasks that the sandbox ended, which count as failed), and
     `paired` against each baseline that has a score; in an experiment with curves also `curve`, a
     Pass@1 for each number of `rollouts` that was measured.
+
+    Raises:
+        UsageError: cells of one environment were tested on different tasks.
     """
     found: list[Row] = []
     places = environments_of(experiment, scale)
@@ -58,6 +62,8 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
         for arm in experiment.arms
         for place in places
     }
+    for place in places:
+        _check_tests([cell for cell in cells if cell.environment == place])
     rates = {key: _rates(_tested(mine), 1) for key, mine in at.items()}
     for arm in (arm for arm in experiment.arms if arm.shown):
         own: list[Row] = []
@@ -69,6 +75,7 @@ def rows(experiment: Experiment, scale: Scale, asked: Asked, cells: Sequence[Cel
                 row["curve"] = _curve(_tested(mine))
             row["rates"] = rates[arm.name, environment]
             row["learnt_from"] = _learnt_from(_tested(mine))
+            row["sandbox_faults"] = sum(_sandbox_faults(cell) for cell in _tested(mine))
             row["paired"] = {
                 name: paired(rates[name, environment], row["rates"]).to_json()
                 for name in experiment.baselines
@@ -108,7 +115,7 @@ def _state(cells: Sequence[Cell]) -> str:
 def _tested(cells: Sequence[Cell]) -> list[Cell]:
     """Those that came to a score."""
     done = (cell for cell in cells if state_of(cell)[0] == "done")
-    return [cell for cell in done if {"before", "after"} & {*cell.stages}]
+    return [cell for cell in done if {*TESTS} & {*cell.stages}]
 
 
 def _paper(arm: Arm, environment: str) -> dict[str, float]:
@@ -133,9 +140,31 @@ def _measures(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
 # -- scores on test tasks --------------------------------------------------------------------------
 
 
-def _outcomes(cell: Cell) -> Outcomes:
+def _score_of(cell: Cell) -> Result:
     benchmark = cell.folder / "benchmark"
-    return outcomes_of(benchmark if benchmark.is_dir() else cell.folder)
+    return read_results(benchmark if benchmark.is_dir() else cell.folder)[-1]
+
+
+def _outcomes(cell: Cell) -> Outcomes:
+    return _score_of(cell).outcomes
+
+
+def _sandbox_faults(cell: Cell) -> int:
+    return int(_score_of(cell).found.get("sandbox_faults", 0))
+
+
+def _check_tests(cells: Sequence[Cell]) -> None:
+    """Refuse to put scores beside each other that are of different tasks."""
+    tested = _tested(cells)
+    asked = [{*_outcomes(cell)} for cell in tested]
+    for cell, tasks in zip(tested, asked, strict=True):
+        if tasks != asked[0]:
+            raise UsageError(
+                f"{cell.name} was tested on other tasks than {tested[0].name}: the test tasks have "
+                "changed since",
+                where=str(cell.folder),
+                fix="another --out: its cells are all tested on the tasks of today",
+            )
 
 
 def _rates(cells: Sequence[Cell], k: int) -> dict[str, float]:
@@ -166,7 +195,7 @@ def _curve(tested: Sequence[Cell]) -> list[dict[str, Any]]:
         rollouts = [_rollouts(kept_policies(cell)[done], cell) for cell in tested]
         seeds = [outcomes_of(point_of(cell, done)) for cell in tested]
         points.append({"rollouts": fmean(rollouts), **_point(seeds, 1)})
-    made = [len(_attempts(cell)) for cell in tested]
+    made = [learnt["attempts"] if (learnt := _learnt(cell)) else 0 for cell in tested]
     points.append({"rollouts": fmean(made), **_point([_outcomes(cell) for cell in tested], 1)})
     return points
 
@@ -180,25 +209,13 @@ def _rollouts(kept: Path, cell: Cell) -> int:
 
 def _learnt_from(tested: Sequence[Cell]) -> dict[str, float] | None:
     """How many tasks and attempts stand behind a score; fewer than asked for where tasks lacked."""
-    made = [_attempts(cell) for cell in tested if "train" in cell.stages]
-    if not made:
-        return None
-    return {"tasks": fmean(len({*one}) for one in made), "attempts": fmean(map(len, made))}
+    found = [learnt for cell in tested if (learnt := _learnt(cell))]
+    return {key: fmean(one[key] for one in found) for key in found[0]} if found else None
 
 
-def _attempts(cell: Cell) -> list[str]:
-    """The tasks of all attempts that a cell learnt from, in earlier rounds too.
-
-    None where nothing was trained. A cell of a later round is `aimed_at` the one before.
-    """
-    folders = [Path(folder) for folder in cell.settings.learn_from] or [cell.folder]
-    runs = [*map(RunFiles, folders), *rounds_before(cell.settings.aimed_at)]
-    made = {
-        (number, e["task"], e["attempt"]): e["task"]
-        for number, run in enumerate(runs)
-        for e in run.scan("episodes.jsonl")
-    }
-    return list(made.values())
+def _learnt(cell: Cell) -> dict[str, int] | None:
+    learnt: dict[str, int] | None = RunFiles(cell.folder).read_json(NOTE)["learnt_from"]
+    return learnt
 
 
 def _point(seeds: Sequence[Outcomes], k: int) -> dict[str, Any]:
@@ -231,6 +248,7 @@ def _average(arm: Arm, own: Sequence[Row]) -> Row:
         "state": state,
         "measures": measures,
         "learnt_from": None,
+        "sandbox_faults": sum(row["sandbox_faults"] for row in own),
         "paired": {},
     }
 

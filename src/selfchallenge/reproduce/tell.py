@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from selfchallenge.progress import counted
 from selfchallenge.reproduce.cells import state_of
 from selfchallenge.reproduce.estimate import estimate, work_of
 from selfchallenge.reproduce.experiment import Experiment, Scale
@@ -28,6 +29,7 @@ def plan_of(
         "models": {role: name for role, name in scale.names.items() if name},
         "cells": listed,
         "left_out": [arm.name for arm in left_out(experiment, asked)],
+        "user_model": any(cell.user_model or cell.settings.user_model for cell in cells),
         "owed": _of(estimate(owed, scale.basis)),
         "rests_on": scale.basis.model_dump(mode="json"),
     }
@@ -61,6 +63,8 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines.append(f"- {plan['rests_on']['source']}")
     lines += [f"- {name}: {device['name']}" for name, device in _devices(devices)]
     lines += [f"- {name}: {plan['rests_on'][name]}" for name in _ASSUMED]
+    if plan["user_model"]:
+        lines.append("- not counted: the tokens of the model that plays the user")
     lines += [f"left out, needs --oracle-tasks FILE: {name}" for name in plan["left_out"]]
     return "\n".join(lines)
 
@@ -70,11 +74,14 @@ _ASSUMED = (
     "teacher",
     "accepted",
     "teacher_accepted",
-    "solved",
     "candidate_read",
     "candidate_written",
     "attempt_read",
     "attempt_written",
+    "solved",
+    "judged_read",
+    "judged_written",
+    "judge_accepts",
 )
 
 
@@ -88,7 +95,7 @@ def _devices(devices: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str,
         yield ("hours on two cores" if number else "GPU-hours"), device
 
 
-def conditions(scale_name: str, scale: Scale, asked: Asked) -> str:
+def conditions(scale_name: str, scale: Scale, asked: Asked, cells: Sequence[Cell]) -> str:
     """How ours was measured, and in what it differs from the paper."""
     models = f"{scale.names['student']}, teacher {scale.names['teacher']}"
     if asked.data is None:
@@ -98,7 +105,11 @@ def conditions(scale_name: str, scale: Scale, asked: Asked) -> str:
         )
     else:
         user = asked.user_model or "a script"
-        tests = f"the benchmarks of the paper; the user of tau-bench is {user}"
+        most = max(cell.settings.agent.max_tokens for cell in cells)
+        tests = (
+            f"the benchmarks of the paper, with replies of at most {most} tokens (--set "
+            f"agent.max_tokens); the user of tau-bench is {user}"
+        )
     changed = " ".join(f"--set {name}={value}" for name, value in told(asked.changes or {}))
     with_them = f" With {changed}." if changed else ""
     return f"Scale {scale_name}: {models}. {scale.note}{with_them} Tested on {tests}."
@@ -145,7 +156,8 @@ def _curves(rows: Sequence[Row]) -> list[str]:
     lines.append(_line(["---"] * 3))
     for row in curved:
         for point in row["curve"]:
-            shown = _ours({"measures": {"pass@1": point}, "state": "done"}, "pass@1")
+            there = {"measures": {"pass@1": point}, "state": "done", "sandbox_faults": 0}
+            shown = _ours(there, "pass@1")
             lines.append(_line([row["arm"], f"{point['rollouts']:,.0f}", shown]))
     return lines
 
@@ -169,6 +181,8 @@ def _ours(row: Row, measure: str) -> str:
     text = f"{100 * found['value']:.1f} ({low:.1f} to {high:.1f}; n = {found['n']})"
     if len(found["seeds"]) > 1:
         text += f"; seeds {', '.join(f'{100 * one:.1f}' for one in found['seeds'])}"
+    if faults := row["sandbox_faults"]:
+        text += f"; {counted(faults, 'attempt')} ended by the sandbox count as failed"
     return text if row["state"] == "done" else f"{text}; {row['state']}"
 
 

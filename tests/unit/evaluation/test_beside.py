@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 
 from selfchallenge.environments.library import Library
-from selfchallenge.episode import Episode
-from selfchallenge.errors import UsageError
+from selfchallenge.episode import Episode, StopReason
+from selfchallenge.errors import SpoiltError, UsageError
 from selfchallenge.evaluation import benchmarks
 from selfchallenge.evaluation.benchmarks import Measuring, choose_tasks, measure
 from selfchallenge.evaluation.beside import as_table, beside, is_result, outcomes_of, read_results
-from selfchallenge.executor.agent import AgentSettings
+from selfchallenge.executor.agent import AgentSettings, Attempt
 from selfchallenge.models.scripted import named_script
 from selfchallenge.progress import Silent
 from selfchallenge.sandbox.host import Sandbox
@@ -128,6 +128,20 @@ def test_a_stopped_measurement_goes_on_where_it_was(tmp_path):
     for found in (whole, resumed):
         assert found["cost"].pop("seconds") > 0
     assert resumed == whole
+
+
+def test_a_measurement_of_nothing_but_a_dead_sandbox_is_none(tmp_path, monkeypatch):
+    finish = Attempt.finish
+
+    def ended(self):
+        return finish(self).model_copy(update={"stop": StopReason.SANDBOX, "passed": False})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempt, "finish", ended)
+        with pytest.raises(SpoiltError, match="were ended by the sandbox"):
+            measured(tmp_path / "result")
+    assert not (tmp_path / "result/score.json").exists()
+    assert measured(tmp_path / "result")["pass@1"] == 1.0
 
 
 def test_a_finished_measurement_is_told_again(tmp_path):

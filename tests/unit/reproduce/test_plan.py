@@ -284,6 +284,7 @@ def test_the_seeds_are_the_experiment_s(tmp_path):
     ("name", "changes", "what", "fix"),
     [
         ("table4", {"model": "x"}, "the model is the experiment's", "names.student"),
+        ("figure4", {"algorithm": "ppo"}, "the algorithm is the experiment's", "--algorithm"),
         ("figure4", {"tasks": 40}, "tasks is what the arm", "leave it"),
         ("table3", {"judge_model": "x"}, "judge_model is what the arm 'own attempts, PAE'", "ROLE"),
         ("calculation", {"grpo": {"iterations": 9}}, "grpo.iterations is what the arm 'GRPO'", ""),
@@ -317,6 +318,35 @@ def test_what_no_arm_is_about_can_be_changed(tmp_path):
     changes = {"grpo": {"clip_low": 0.1}, "batch": 9}
     for cell in cells_of("calculation", "small", Asked(tmp_path, changes=changes)):
         assert (cell.settings.grpo.clip_low, cell.settings.batch) == (0.1, 9)
+
+
+def test_an_arm_that_lacks_its_file_says_so_when_it_is_asked_for(tmp_path):
+    with pytest.raises(UsageError, match="'written by hand' needs hand-written tasks") as refused:
+        foresee("figure6", "tiny", Asked(tmp_path, arms=("written by hand",)))
+    assert "--oracle-tasks" in refused.value.fix
+
+
+def test_with_the_benchmarks_their_tasks_are_counted(tmp_path):
+    scale, sampled = read_scale("small"), {}
+    for data in (None, tmp_path):
+        cells = cells_of("retail", "small", Asked(tmp_path, seeds=1, data=data))
+        (cell,) = (one for one in cells if one.arm == "zero-shot")
+        sampled[data] = estimate(work_of(cell, cells, scale), scale.basis).written
+    assert sampled[tmp_path] / sampled[None] == 115 / scale.basis.tests["retail"]
+
+
+def test_who_plays_the_user_is_said_not_to_be_counted(tmp_path):
+    said = "tokens of the model that plays the user"
+    assert said not in plan_text(foresee("figure3", "paper", Asked(tmp_path)))
+    assert said in plan_text(foresee("table1", "paper", Asked(tmp_path)))
+
+
+def test_a_judge_s_successes_are_what_is_learnt_from(tmp_path):
+    scale = read_scale("small")
+    cells = cells_of("table3", "small", Asked(tmp_path, seeds=1))
+    trained = {c.arm: estimate(work_of(c, cells, scale), scale.basis).trained for c in cells}
+    ratio = scale.basis.judge_accepts / scale.basis.solved
+    assert trained["PAE"] / trained["no filter"] == pytest.approx(ratio)
 
 
 def test_some_arms_are_run_with_what_they_build_on(tmp_path):

@@ -19,13 +19,18 @@ from selfchallenge.errors import (
 from selfchallenge.evaluation.metrics import proportion_interval
 from selfchallenge.progress import Silent
 from selfchallenge.reproduce import cells as running
-from selfchallenge.reproduce import plots
-from selfchallenge.reproduce.cells import kept_policies, run_cells, state_of
+from selfchallenge.reproduce import plots, result
+from selfchallenge.reproduce.cells import (
+    kept_policies,
+    run_cells,
+    state_of,
+    tasks_attempted,
+)
 from selfchallenge.reproduce.experiment import Experiment, read_experiment, read_scale
 from selfchallenge.reproduce.plan import Asked, plan
 from selfchallenge.reproduce.plots import draw
 from selfchallenge.reproduce.repeat import repeat
-from selfchallenge.reproduce.result import _attempts, _learnt_from, rows
+from selfchallenge.reproduce.result import rows
 from selfchallenge.reproduce.tell import conditions, result_text
 from selfchallenge.task import CodeAsTask
 
@@ -105,7 +110,7 @@ def test_less_memory_repeats_no_finished_cell(whole, monkeypatch):
 
 def test_other_settings_are_refused_where_cells_were_run(whole):
     out, _ = whole
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match="was run with rollouts = 4, not 9"):
         repeat(NAME, "tiny", Asked(out, changes={"rollouts": 9}), Silent())
 
 
@@ -115,7 +120,7 @@ def test_other_settings_of_an_arm_that_is_not_run_are_refused_before_anything_is
     out, _ = whole
     monkeypatch.setattr("selfchallenge.reproduce.repeat.run_cells", pytest.fail)
     asked = Asked(out, seeds=2, changes={"rollouts": 9}, arms=("SCA",))
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match="was run with rollouts = 4, not 9"):
         repeat(NAME, "tiny", asked, Silent())
 
 
@@ -128,7 +133,7 @@ def test_a_result_says_what_was_changed_and_what_was_learnt_from(whole, tmp_path
     text = result_text(read_experiment(NAME), "", found["rows"])
     assert f"{learnt['SCA']['attempts']:.0f} attempts at {learnt['SCA']['tasks']:.0f} tasks" in text
     changes = {"temperature": 0.9, "rft": {"rank": 2}, "writer": "paper"}
-    said = conditions("tiny", read_scale("tiny"), Asked(tmp_path, changes=changes))
+    said = conditions("tiny", read_scale("tiny"), Asked(tmp_path, changes=changes), [])
     assert "With --set temperature=0.9 --set rft.rank=2 --set writer=paper." in said
 
 
@@ -191,14 +196,21 @@ def test_what_builds_on_a_failure_is_left_out_and_says_so(tmp_path):
     found = by_arm(repeat(NAME, "tiny", asked, Silent()))
     assert "builds on own-attempts-sca" in found["SCA"]["state"]
     assert found["zero-shot"]["state"] == "done"
-    # Once the cell that failed is tried again and ends well, those that build on it are run.
-    for note in tmp_path.glob("cells/*/own-attempts-sca/*/cell.json"):
-        told = json.loads(note.read_text())
-        note.write_text(json.dumps(told | {"failed": ""}))
     cells = plan(read_experiment(NAME), "tiny", read_scale("tiny"), asked)
+    (left,) = (cell for cell in cells if cell.arm == "SCA")
+    assert state_of(left)[0] == "failed"
+    # Once the cell that failed is tried again, those that build on it are owed, and run.
+    (note,) = tmp_path.glob("cells/*/own-attempts-sca/*/cell.json")
+    told = json.loads(note.read_text())
+    assert told["failed"]
+    assert told["fix"]
+    assert json.loads((left.folder / "cell.json").read_text())["left_out"] == str(note.parent)
+    note.unlink()
+    assert state_of(left)[0] == "owed"
+    note.write_text(json.dumps(told | {"failed": ""}))
     tried = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "_run", lambda cell, _: tried.append(cell.arm) or "")
+        patch.setattr(running, "_run", lambda cell, _: tried.append(cell.arm))
         run_cells(cells, Silent())
     assert "SCA" in tried
     assert "own attempts, SCA" not in tried
@@ -303,8 +315,8 @@ def test_attempts_of_earlier_rounds_count_as_learnt_from(tmp_path):
         (cell.folder / "run.json").write_text(json.dumps({"format": 1, "settings": settings}))
         lines = [json.dumps({"task": f"{made}/{n // 2}", "attempt": n % 2}) for n in range(made)]
         (cell.folder / "episodes.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    assert (len(_attempts(first)), len(_attempts(second))) == (3, 5)
-    assert _learnt_from([first, second]) == {"tasks": 2.5, "attempts": 4.0}
+    assert (len(tasks_attempted(first)), len(tasks_attempted(second))) == (3, 5)
+    assert running._learnt_from(second) == {"tasks": 3, "attempts": 5}
 
 
 def test_a_seed_that_failed_is_named_and_the_others_count(tmp_path):
@@ -337,6 +349,7 @@ def row(arm, **measures):
     return {
         "arm": arm, "environment": "calculation", "state": "done", "measures": measures,
         "paper": {"pass@1": 0.203}, "paired": {}, "learnt_from": {"tasks": 30.0, "attempts": 180.0},
+        "sandbox_faults": 0,
     }  # fmt: skip
 
 
@@ -439,3 +452,87 @@ def test_a_cell_that_a_dead_sandbox_ended_is_made_again(tmp_path, monkeypatch):
     assert (
         by_arm(repeat("table2", "tiny", Asked(tmp_path), Silent()))["verifier"]["state"] == "done"
     )
+
+
+def test_what_a_stage_advises_is_kept_with_why_it_failed(tmp_path, monkeypatch):
+    def diverged(loop, stage):
+        raise StageError("the loss is NaN", fix="a lower learning rate")
+
+    monkeypatch.setattr(running, "_go_through", diverged)
+    cells = plan(read_experiment("table2"), "tiny", read_scale("tiny"), Asked(tmp_path))
+    told = Told()
+    run_cells(cells[:1], told)
+    note = json.loads((cells[0].folder / "cell.json").read_text())
+    assert (note["failed"], note["fix"]) == ("the loss is NaN", "a lower learning rate")
+    assert any("a lower learning rate" in line for line in told.said)
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_a_test_that_cannot_be_made_is_no_result_of_the_cell(tmp_path, monkeypatch):
+    original = running._go_through
+
+    def busy(loop, stage):
+        if stage == "before":
+            raise StageError("1 test tasks cannot be solved by their own solution")
+        original(loop, stage)
+
+    monkeypatch.setattr(running, "_go_through", busy)
+    asked = Asked(tmp_path, arms=("zero-shot",))
+    with pytest.raises(StageError, match="their own solution"):
+        repeat(NAME, "tiny", asked, Silent())
+    assert not list(tmp_path.rglob("cell.json"))
+    monkeypatch.setattr(running, "_go_through", original)
+    assert by_arm(repeat(NAME, "tiny", asked, Silent()))["zero-shot"]["state"] == "done"
+
+
+def test_cells_that_were_tested_on_other_tasks_are_not_put_into_one_table(whole, monkeypatch):
+    out, _ = whole
+    asked = Asked(out)
+    experiment, scale = read_experiment(NAME), read_scale("tiny")
+    cells = plan(experiment, "tiny", scale, asked)
+    original = result._outcomes
+
+    def fewer(cell):
+        found = original(cell)
+        return found if cell.arm == "zero-shot" else dict(list(found.items())[1:])
+
+    monkeypatch.setattr(result, "_outcomes", fewer)
+    with pytest.raises(UsageError, match=r"PAE, .* on other tasks than zero-shot, "):
+        rows(experiment, scale, asked, cells)
+
+
+def test_attempts_that_the_sandbox_ended_are_named_beside_the_score():
+    found = row("zero-shot", **{"pass@1": figure(0.25)}) | {"sandbox_faults": 2}
+    text = result_text(read_experiment("figure3"), "small", [found])
+    assert "; 2 attempts ended by the sandbox count as failed |" in text
+
+
+def test_a_score_counts_the_attempts_that_the_sandbox_ended(whole):
+    out, _ = whole
+    experiment, scale = read_experiment(NAME), read_scale("tiny")
+    cells = plan(experiment, "tiny", scale, Asked(out))
+    (zero,) = (cell for cell in cells if cell.arm == "zero-shot")
+    file = zero.folder / "summary.json"
+    kept = file.read_text()
+    summary = json.loads(kept)
+    summary["before"]["sandbox_faults"] += 3
+    file.write_text(json.dumps(summary))
+    try:
+        found = rows(experiment, scale, Asked(out), cells)
+    finally:
+        file.write_text(kept)
+    assert {one["arm"]: one["sandbox_faults"] for one in found} == {
+        "zero-shot": 3,
+        "PAE": 0,
+        "no filter": 0,
+        "SCA": 0,
+    }
