@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from selfchallenge import manifest
@@ -10,12 +11,26 @@ from selfchallenge.environments.loading import spelling_of
 from selfchallenge.errors import UsageError
 from selfchallenge.executor.user import ScriptedUser
 from selfchallenge.manifest import RunSettings
-from selfchallenge.models.loading import look_up
+from selfchallenge.models.loading import absolute, look_up
 from selfchallenge.models.openai import answers
 from selfchallenge.progress import Watch
 from selfchallenge.roles import DOUBLES, SKILLS
-from selfchallenge.runs.store import RunDirectory, RunFiles
+from selfchallenge.runs.store import WITHOUT_MANIFEST, RunDirectory, RunFiles
 from selfchallenge.sandbox.host import Sandbox
+
+RECORDS = ("candidates.jsonl", "tasks.jsonl", "episodes.jsonl", "scores.jsonl")
+
+
+def with_absolute_models(settings: RunSettings) -> RunSettings:
+    """The settings with folders of models as any working directory finds them."""
+    return replace(
+        settings,
+        model=absolute(settings.model),
+        challenger_model=absolute(settings.challenger_model),
+        teacher_model=absolute(settings.teacher_model),
+        user_model=absolute(settings.user_model),
+        judge_model=absolute(settings.judge_model),
+    )
 
 
 def look_up_models(settings: RunSettings, out: Path) -> None:
@@ -86,13 +101,25 @@ def begin(
     What isolates code, and which servers do not answer: they may be started later, for a stage.
 
     Raises:
-        UsageError: the directory holds another run.
+        UsageError: the directory holds another run, or records of one without its `run.json`.
     """
+    _require_known(run)
     manifest.agree(run, spelling_of(environment), environment, settings, sandbox.isolation)
     watch.say(f"generated code runs at isolation level {sandbox.isolation}")
     for spec in sorted(servers(settings)):
         if not answers(spec):
             watch.say(f"{spec} does not answer yet: start the server before its stage begins")
+
+
+def _require_known(run: RunDirectory) -> None:
+    """Refuse to take the records of a run that nobody knows any more for those of a new one."""
+    found = next((name for name in RECORDS if (run.path / name).exists()), "")
+    if found and not (run.path / "run.json").exists():
+        raise UsageError(
+            f"this directory holds {found}, and no run.json that says what made it",
+            where=str(run.path),
+            fix=WITHOUT_MANIFEST,
+        )
 
 
 def servers(settings: RunSettings) -> set[str]:

@@ -89,7 +89,7 @@ class Learning:
     def train(self) -> None:
         """Learn from the attempts; `model/` appears when it is complete."""
         directory = self.run.path / "model"
-        if directory.exists():
+        if (directory / "training.json").exists():
             return
         from selfchallenge.learner import parallel  # noqa: PLC0415 - torch
 

@@ -396,5 +396,5 @@ def _other(run: RunDirectory, difference: str) -> UsageError:
     return UsageError(
         f"this directory holds a run with {difference}",
         where=str(run.path / "run.json"),
-        fix="use the same settings to go on with it, or another --out for a new run",
+        fix="use the same settings, or begin another --out (--tasks-from takes this one's tasks)",
     )

@@ -26,6 +26,8 @@ class Range:
 
 ABOVE_ZERO = Range(1e-12)
 """Rates, weights and bounds that may not be nothing."""
+LEARNING_RATE = Range(1e-12, 1)
+"""Of AdamW, which moves every weight by about as much at each step."""
 POSITIVE = Range(1)
 """Counts of which none would leave nothing to do."""
 COUNT = Range(0)

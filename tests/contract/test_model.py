@@ -99,7 +99,7 @@ def test_prompts_may_come_while_others_are_replied_to(model, portion):
 def test_a_caller_that_has_enough_leaves_the_model_as_it_was(model):
     asked = [ask(f"number {i}", seed=i) for i in range(4)]
     portions = iter([asked, ()])
-    made = converse(model, lambda _: next(portions), Sampling(1.0, 24))
+    made = converse(model, lambda _: next(portions, ()), Sampling(1.0, 24))
     next(made)
     made.close()
     alone = model.generate(asked[:1], Sampling(1.0, 24))

@@ -1,7 +1,7 @@
 import pytest
 
-from selfchallenge.beginning import look_up_models
-from selfchallenge.errors import ModelError, UsageError
+from selfchallenge.beginning import look_up_models, with_absolute_models
+from selfchallenge.errors import ModelError, RecordError, UsageError
 from selfchallenge.manifest import RunSettings
 from selfchallenge.pipeline import open_loop
 from selfchallenge.progress import Silent
@@ -82,3 +82,36 @@ def test_the_isolation_level_is_said_once(tmp_path):
     with open_loop("library", tmp_path / "run", preset("smoke"), watch=told) as loop:
         level = loop.sandbox.isolation
     assert told.lines == [f"generated code runs at isolation level {level}"]
+
+
+def test_records_that_nobody_knows_are_not_taken_for_those_of_a_new_run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "episodes.jsonl").write_text("")
+    with (
+        pytest.raises(UsageError, match=r"holds episodes\.jsonl, and no run\.json") as error,
+        open_loop("library", folder, preset("smoke"), watch=Silent()),
+    ):
+        pass
+    assert "--out" in error.value.fix
+    assert not (folder / "run.json").exists()
+
+
+def test_a_damaged_manifest_is_not_to_be_deleted(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with (
+        pytest.raises(RecordError, match="not JSON") as error,
+        open_loop("library", tmp_path, preset("smoke"), watch=Silent()),
+    ):
+        pass
+    assert "copy of run.json back" in error.value.fix
+
+
+def test_a_folder_of_a_model_is_the_same_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    found = with_absolute_models(
+        RunSettings(model="mine", teacher_model="./mine", challenger_model="default")
+    )
+    assert found.model == found.teacher_model == str(tmp_path / "mine")
+    assert (found.challenger_model, found.judge_model) == ("default", "")

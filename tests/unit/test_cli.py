@@ -605,6 +605,11 @@ def test_the_flags_of_learning_reach_the_run(command, tmp_path, monkeypatch):
     assert settings.rft.only_success
     assert settings.user_model == "scripted:user"
 
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert command(*given, "--model", "mine")[:2] == (0, "{}\n")
+    assert seen.pop()[1].model == str(tmp_path / "mine")
+
     assert command(*given, "--rounds", "2", "--challenger", "latest")[:2] == (0, "{}\n{}\n")
     (first, _), (second, later) = seen
     assert (first.name, second.name) == ("round-1", "round-2")

@@ -155,6 +155,7 @@ def resolve(
 ) -> RunSettings:
     """The preset's values, then those of the file, then `--set`, then the flags that were given."""
     from selfchallenge import settings as values
+    from selfchallenge.beginning import with_absolute_models
 
     found = values.preset(preset)
     if config is not None:
@@ -174,7 +175,7 @@ def resolve(
         given["agent"] = {"actions": given.pop("actions")}
     found = values.overlay(found, given, where="command line")
     _require_code(found, changes | given)
-    return found
+    return with_absolute_models(found)
 
 
 def _require_code(settings: RunSettings, asked: Mapping[str, Any]) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
-from selfchallenge.episode import Episode
+from selfchallenge.episode import Episode, StopReason
 from selfchallenge.errors import StageError
 from selfchallenge.learner.batches import plan_batches
 from selfchallenge.learner.samples import (
+    LONGER_CONTEXT,
+    PROMPT_TOO_LONG,
     Sample,
     SampleSet,
     fault_of_others,
@@ -127,6 +129,14 @@ def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> Stag
             where="train",
             fix=what_to_change(spoilt),
         )
+    cut = sum(e.stop is StopReason.CONTEXT for e in attempts)
+    if not chosen.dropped and 2 * cut > len(attempts):
+        return StageError(
+            f"none of the {len(attempts)} training episodes earned the reward: {cut} no longer "
+            "fitted the model's context",
+            where="train",
+            fix=f"in a new run, {LONGER_CONTEXT}",
+        )
     if not chosen.dropped:
         return StageError(
             f"none of the {len(attempts)} training episodes earned the reward",
@@ -137,7 +147,9 @@ def _nothing(chosen: SampleSet, attempts: Sequence[Episode], other: str) -> Stag
     return StageError(
         f"none of the episodes to learn from can be trained: {in_words(chosen.dropped)}",
         where="train",
-        fix="use a local model, which shows its tokens; where they are too long, raise "
+        fix=f"in a new run, {LONGER_CONTEXT}"
+        if PROMPT_TOO_LONG in chosen.dropped
+        else "use a local model, which shows its tokens; where they are too long, raise "
         "rft.max_length as far as memory and the model's context go",
     )
 

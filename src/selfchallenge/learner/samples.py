@@ -85,9 +85,16 @@ def sample_of(episode: Episode, max_length: int) -> Sample | str:
         logprobs=tuple(p for turn in turns for p in turn.logprobs),
         task=episode.task,
     )
+    if episode.stop is StopReason.CONTEXT and not any(sample.mask):
+        return PROMPT_TOO_LONG
     return _defect(sample, max_length) or sample
 
 
+PROMPT_TOO_LONG = "whose prompt did not fit the model's context"
+LONGER_CONTEXT = (
+    "take a --model with a longer context, or make the conversations shorter "
+    "(--set agent.max_tokens=N, agent.max_observation=N, agent.max_steps=N)"
+)
 SPOILT_BY_SANDBOX = "ended by the sandbox"
 SPOILT_BY_USER = "spoilt by the simulated user"
 
@@ -116,6 +123,8 @@ def what_to_change(reasons: Mapping[str, int]) -> str:
         return "selfchallenge doctor shows what is wrong with the sandbox"
     if most == SPOILT_BY_USER:
         return "look at what the user says (selfchallenge report), or take another --user-model"
+    if most == PROMPT_TOO_LONG:
+        return LONGER_CONTEXT
     return "use a local model, which shows its tokens, or raise max_length (rft.max_length, ...)"
 
 

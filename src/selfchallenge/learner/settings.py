@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from selfchallenge.ranges import ABOVE_ZERO, COUNT, POSITIVE, SEED, SHARE, Range, require
+from selfchallenge.ranges import (
+    ABOVE_ZERO,
+    COUNT,
+    LEARNING_RATE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    Range,
+    require,
+)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -59,7 +68,7 @@ class StepSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self, learning_rate=ABOVE_ZERO, clip=ABOVE_ZERO, warmup=COUNT, rank=COUNT)
+        require(self, learning_rate=LEARNING_RATE, clip=ABOVE_ZERO, warmup=COUNT, rank=COUNT)
         require(self, alpha=POSITIVE, max_length=POSITIVE, micro_tokens=POSITIVE)
         require(self, checkpoint=POSITIVE, keep=COUNT, seed=SEED)
 
@@ -200,4 +209,4 @@ class PpoSettings(OnlineSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, clip_ratio=ABOVE_ZERO, clip_value=ABOVE_ZERO, value=Range(0))
-        require(self, value_learning_rate=ABOVE_ZERO, discount=SHARE, trace=SHARE)
+        require(self, value_learning_rate=LEARNING_RATE, discount=SHARE, trace=SHARE)

@@ -340,7 +340,8 @@ def update(
     A group of parameters that has a `scale` learns at that many times the rate.
 
     Raises:
-        StageError: loss or gradient is not finite; the parameters are left as they were.
+        StageError: loss or gradient is not finite, and the parameters are left as they were; or
+            the parameters are none after the step, and are not to be kept.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
@@ -354,4 +355,6 @@ def update(
         group["lr"] = learning_rate * group.get("scale", 1.0)
     optimizer.step()
     optimizer.zero_grad()
+    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        raise StageError("training diverged: weights that are no numbers", fix=MILDER)
     return norm

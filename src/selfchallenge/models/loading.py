@@ -98,6 +98,11 @@ def look_up(spec: str) -> None:
                 model_info(base, timeout=SECONDS_TO_ANSWER)
 
 
+def absolute(spec: str) -> str:
+    """`spec` as it is from any working directory; only that of a folder depends on one."""
+    return str(Path(spec).expanduser().absolute()) if _is_folder(spec) else spec
+
+
 def _find(spec: str, say: Callable[[str], None]) -> tuple[Path, tuple[Path, ...]]:
     """The folder of the weights, and those of the adapters upon them, the lowest first."""
     base, adapters = _without_adapters(spec)

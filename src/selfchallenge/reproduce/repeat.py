@@ -14,6 +14,7 @@ from typing import Any
 from selfchallenge import __version__
 from selfchallenge.errors import UsageError
 from selfchallenge.learner import processes
+from selfchallenge.models.loading import absolute
 from selfchallenge.progress import Watch
 from selfchallenge.reproduce.cells import run_cells, state_of
 from selfchallenge.reproduce.estimate import resized
@@ -98,6 +99,7 @@ def _cast(scale: Scale, asked: Asked) -> tuple[Scale, Asked]:
     if unknown := names.keys() - scale.names.keys():
         role = min(unknown)
         raise UsageError(f"there is no role {role!r}", where="--set", fix=f"use one of {known}")
+    names = {role: absolute(name) for role, name in names.items()}
     cast = scale.model_copy(
         update={"names": {**scale.names, **names}, "basis": resized(scale.basis, names)}
     )

@@ -23,6 +23,7 @@ from selfchallenge.errors import RecordError, StorageError, UsageError
 
 T = TypeVar("T", bound=BaseModel)
 
+WITHOUT_MANIFEST = "put a copy of run.json back, or begin a new run with another --out"
 FORMAT = 1
 """Of a run directory; `run.json` holds it under `format`."""
 
@@ -98,7 +99,9 @@ class RunFiles:
             return json.loads(data)
         except ValueError as error:
             raise RecordError(
-                f"not JSON: {error}", where=str(file), fix="delete the file and run again"
+                f"not JSON: {error}",
+                where=str(file),
+                fix=WITHOUT_MANIFEST if name == "run.json" else "delete the file and run again",
             ) from error
 
     def check_format(self) -> None:

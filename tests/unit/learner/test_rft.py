@@ -240,7 +240,9 @@ def test_an_architecture_that_computes_otherwise_is_refused(model, episodes, tmp
         train_rft(model, episodes, tmp_path / "model", SETTINGS)
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"learning_rate": -1.0}, {"rank": -1}])
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"learning_rate": -1.0}, {"learning_rate": 1e20}, {"rank": -1}]
+)
 def test_settings_that_make_no_sense_are_refused(change):
     with pytest.raises(UsageError, match=next(iter(change))):
         RftSettings(**change)
@@ -314,3 +316,37 @@ def test_a_teacher_that_teaches_nothing_says_what_to_change(model, tmp_path, onl
     with pytest.raises(StageError, match="training episodes earned the reward") as error:
         train_distill(model, failed, tmp_path / "model", settings)
     assert fix in error.value.fix
+
+
+def test_a_context_that_ended_the_attempts_is_named(model, tmp_path):
+    cut = [
+        make_episode("a", n, reward=0.0).model_copy(update={"stop": StopReason.CONTEXT})
+        for n in range(3)
+    ]
+    with pytest.raises(StageError, match="3 no longer fitted the model's context") as error:
+        train_rft(model, [*cut, make_episode("b", reward=0.0)], tmp_path / "model", SETTINGS)
+    assert "longer context" in error.value.fix
+
+
+def test_prompts_longer_than_the_context_are_named(model, tmp_path):
+    unsaid = make_episode("a", parts=[((1, 2, 3), 0)])
+    cut = unsaid.model_copy(update={"stop": StopReason.CONTEXT})
+    with pytest.raises(StageError, match="prompt did not fit the model's context") as error:
+        train_distill(model, [cut], tmp_path / "model", SETTINGS)
+    assert "longer context" in error.value.fix
+
+
+def test_weights_that_are_no_numbers_are_not_kept(model, episodes, tmp_path, monkeypatch):
+    step = torch.optim.AdamW.step
+
+    def overflowing(optimizer, *arguments):
+        step(optimizer, *arguments)
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
+    with pytest.raises(StageError, match="weights that are no numbers") as error:
+        train_rft(model, episodes, tmp_path / "model", SETTINGS)
+    assert "learning rate" in error.value.fix
+    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "model.partial" / "state.pt").exists()
